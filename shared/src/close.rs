@@ -1,0 +1,87 @@
+//! Why a stream ends: the close codes that a client sees, and what it should do then.
+
+/// What a client does after a close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// Connect again at once, continuing behind the last position.
+    Resume,
+    /// Load the data again, then connect.
+    Reload,
+    /// Get fresh credentials, then resume.
+    Refresh,
+    /// Connect again with growing pauses.
+    BackOff,
+    /// Do not connect again: the same answer would come back.
+    Stop,
+}
+
+macro_rules! closes {
+    ($( $(#[$doc:meta])* $close:ident => $code:literal, $advice:ident, $reason:literal; )*) => {
+        /// The closes that the server sends. Codes 4000 to 4999 are private to the application (RFC 6455, section 7.4.2).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Close { $( $(#[$doc])* $close, )* }
+
+        impl Close {
+            /// Every close, in the order of the table.
+            pub const ALL: &'static [Close] = &[ $( Close::$close, )* ];
+
+            /// The WebSocket close code; SSE sends it as the data of its `close` event.
+            pub const fn code(self) -> u16 {
+                match self { $( Close::$close => $code, )* }
+            }
+
+            /// What the client should do.
+            pub const fn advice(self) -> Advice {
+                match self { $( Close::$close => Advice::$advice, )* }
+            }
+
+            /// The close reason: at most 123 bytes (RFC 6455, section 5.5), and nothing of any document or request.
+            pub const fn reason(self) -> &'static str {
+                match self { $( Close::$close => $reason, )* }
+            }
+        }
+    };
+}
+
+closes! {
+    /// The node shuts down.
+    GoingAway => 1001, Resume, "the node shuts down";
+    /// A data frame that breaks RFC 6455.
+    ProtocolError => 1002, BackOff, "protocol error";
+    /// A text message that is not UTF-8.
+    InvalidText => 1007, BackOff, "text is not valid UTF-8";
+    /// A client's message over 64 KiB.
+    MessageTooBig => 1009, BackOff, "message over 64 KiB";
+    /// A fault of ours.
+    Internal => 1011, BackOff, "internal fault";
+    /// Too much to do.
+    Overloaded => 1013, BackOff, "overloaded";
+    /// The definition was changed.
+    DefinitionChanged => 4001, Resume, "the definition changed";
+    /// The stream, its collection, or its database is gone.
+    Gone => 4002, Stop, "the stream, its collection, or its database is gone";
+    /// The client reads too slowly.
+    TooSlow => 4003, Resume, "too slow: the queue is full";
+    /// Events between the last position and now cannot be had any more.
+    HistoryLost => 4004, Reload, "history lost: reload, then reconnect";
+    /// The pipeline fails on an event.
+    EventFailed => 4010, Resume, "the pipeline fails on an event";
+    /// The credentials ran out.
+    Expired => 4401, Refresh, "credentials expired";
+    /// The permission was withdrawn.
+    NoLongerPermitted => 4403, Stop, "no longer permitted";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_fits_a_close_frame_and_every_code_is_used_once() {
+        let mut codes: Vec<_> = Close::ALL.iter().map(|close| close.code()).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), Close::ALL.len());
+        assert!(Close::ALL.iter().all(|close| close.reason().len() <= 123));
+    }
+}

@@ -1,0 +1,8 @@
+//! The rules of Tailrace: what is an address, a definition, a variable, a credential, and how each refusal reads.
+//!
+//! The crate does no I/O, reads no clock, and starts no thread, so that the edge (wasm32) and the backend (native) judge
+//! a request alike, and every rule is tested without a server.
+
+pub mod close;
+pub mod name;
+pub mod refusal;
