@@ -3,6 +3,8 @@
 //! The crate does no I/O, reads no clock, and starts no thread, so that the edge (wasm32) and the backend (native) judge
 //! a request alike, and every rule is tested without a server.
 
+pub mod address;
 pub mod close;
 pub mod name;
 pub mod refusal;
+pub mod request;

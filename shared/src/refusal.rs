@@ -109,8 +109,10 @@ impl Refusal {
 
     /// 405 naming the methods that the address takes, as `GET, POST`.
     pub fn method_not_allowed(method: &str, allow: &str) -> Self {
-        let mut refusal =
-            Self::new(Kind::MethodNotAllowed, format!("method {method} not allowed here, expected one of {allow}"));
+        let mut refusal = Self::new(
+            Kind::MethodNotAllowed,
+            format!("method {method} not allowed here, expected one of {allow}"),
+        );
         refusal.headers.push(("allow", allow.to_owned()));
         refusal
     }
