@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod close;
+pub mod event_json;
 pub mod name;
 pub mod refusal;
 pub mod request;
