@@ -1,0 +1,52 @@
+//! The npm packages of the root `package.json`: Cloudflare's `wrangler` and `workerd`, `esbuild`, `binaryen`.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::process::{on_path, run, say};
+use crate::workspace;
+
+/// The packages need this; older ones fail with a message that says nothing of it.
+const OLDEST_NODE: u32 = 20;
+
+/// Installs the packages as `package-lock.json` has them; does nothing when they are there.
+pub fn install() -> Result<()> {
+    let root = workspace::root();
+    let lock = fs::read(root.join("package-lock.json")).context("cannot read package-lock.json")?;
+    let stamp = root.join("node_modules/.installed-from");
+    if fs::read(&stamp).is_ok_and(|installed| installed == lock) {
+        return Ok(());
+    }
+    let _one_at_a_time = workspace::lock("npm")?;
+    if fs::read(&stamp).is_ok_and(|installed| installed == lock) {
+        return Ok(());
+    }
+    check_node()?;
+    say("npm ci: wrangler, workerd, esbuild, binaryen, playwright-core");
+    run(
+        "npm ci",
+        Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(root),
+    )?;
+    fs::write(&stamp, lock).with_context(|| format!("cannot write {}", stamp.display()))
+}
+
+/// A program that came with the packages.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let path = workspace::root().join("node_modules/.bin").join(name);
+    ensure!(path.exists(), "{} is missing: run `npm ci` in the root of the repository", path.display());
+    Ok(path)
+}
+
+fn check_node() -> Result<()> {
+    let remedy = format!("install Node.js {OLDEST_NODE} or newer, with npm");
+    ensure!(on_path("npm").is_some(), "npm is not on PATH: {remedy}");
+    let version = crate::process::output("node --version", Command::new("node").arg("--version"))
+        .with_context(|| remedy.clone())?;
+    let major =
+        version.trim().trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());
+    ensure!(major.is_some_and(|major| major >= OLDEST_NODE), "node is {}: {remedy}", version.trim());
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! Free TCP ports for the parts.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use anyhow::{Context as _, Result};
+
+/// Below the range from which the system takes the ports of outgoing connections: otherwise one of those could sit on a
+/// part's port while the part is restarted.
+const FIRST: u16 = 18_000;
+const COUNT: u16 = 14_000;
+
+/// A port of 127.0.0.1 on which nothing listens now. Each call gives another, and processes begin at different places.
+pub fn free() -> Result<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(std::process::id() % 200).expect("below 200") * (COUNT / 200);
+    for _ in 0..COUNT {
+        let port = FIRST + (start + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT;
+        if is_free(port) {
+            return Ok(port);
+        }
+    }
+    anyhow::bail!("no TCP port between {FIRST} and {} is free on 127.0.0.1", FIRST + COUNT - 1)
+}
+
+/// Whether one could listen on this port of 127.0.0.1 now.
+pub fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// The status of a GET of `path` on this port, if anything there speaks HTTP and answers within 2 s.
+pub async fn status(port: u16, path: &str) -> Result<u16> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let ask = async {
+        let mut stream = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut head = Vec::new();
+        while head.len() < 12 && stream.read_buf(&mut head).await? > 0 {}
+        let status = head.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+        status.context("the answer is no HTTP")
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(2), ask).await.context("no answer within 2 s")?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_call_gives_another_port() {
+        let first = free().unwrap();
+        assert_ne!(first, free().unwrap());
+        assert!((FIRST..FIRST + COUNT).contains(&first));
+    }
+
+    #[test]
+    fn a_port_with_a_listener_is_not_free() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        assert!(!is_free(listener.local_addr().unwrap().port()));
+    }
+}
