@@ -5,7 +5,16 @@
 
 pub mod address;
 pub mod close;
+pub mod credentials;
+pub mod edge_definitions;
 pub mod event_json;
+pub mod identity;
+pub mod jwks;
 pub mod name;
+pub mod origin;
+pub mod protocol;
 pub mod refusal;
+pub mod remote;
+pub mod rendezvous;
 pub mod request;
+pub mod token;

@@ -1,0 +1,261 @@
+//! What the backend tells the edge: the settings of the deployment (`GET /_edge`) and the stream definitions of one
+//! collection (`GET /_edge/<db>/<coll>`), each with a MAC, and when what is cached of them may decide.
+
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use bson::{Bson, Document, doc};
+use http::HeaderName;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::{address::Mount, identity::EdgeKeys, name::Namespace, origin::Origins};
+
+/// The header of the answer that carries its MAC, as `<key id>.<base64url>`.
+pub const MAC_HEADER: HeaderName = HeaderName::from_static("tailrace-mac");
+
+/// How old data may be that refuses a request, in milliseconds. Older data may only let pass: a definition that was
+/// created a moment ago is never refused from a stale cache.
+pub const REFUSES_UP_TO: u64 = 1_000;
+
+/// How old data may be that lets pass, in milliseconds: the backend judges again, so this bounds only needless trips.
+pub const PASSES_UP_TO: u64 = 60_000;
+
+/// The settings of the deployment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// The mounts, as configured.
+    pub mounts: Vec<Mount>,
+    /// The origins whose pages may call.
+    pub origins: Origins,
+    /// Whether operators in `avars` are refused.
+    pub check_operators: bool,
+}
+
+/// The definitions of one collection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Collection {
+    /// The property `streams` as stored; `None` when the collection does not exist or has none.
+    pub streams: Option<Bson>,
+}
+
+/// What an answer is about. It is part of what the MAC covers, so that no answer can stand in for another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// The settings.
+    Settings,
+    /// A collection.
+    Collection(Namespace),
+}
+
+impl Subject {
+    /// The path at which the backend answers.
+    pub fn path(&self) -> String {
+        match self {
+            Self::Settings => "/_edge".to_owned(),
+            Self::Collection(Namespace { database, collection }) => {
+                let segment = |name: &str| percent_encoding::utf8_percent_encode(name, SEGMENT).to_string();
+                format!("/_edge/{}/{}", segment(database.as_str()), segment(collection.as_str()))
+            }
+        }
+    }
+
+    fn message(&self, deployment: &str, body: &str) -> Vec<u8> {
+        // No part but the last can hold a line feed: paths are percent-encoded, and a deployment's name is checked.
+        format!("tailrace definitions\n{deployment}\n{}\n{body}", self.path()).into_bytes()
+    }
+}
+
+/// All but the unreserved characters (RFC 3986, section 2.3), which survive every hop as they are.
+const SEGMENT: &percent_encoding::AsciiSet =
+    &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// An answer of the backend's as it travels and is cached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// The JSON body.
+    pub body: String,
+    /// The value of [`MAC_HEADER`].
+    pub mac: String,
+}
+
+impl Signed {
+    /// Signs what the backend says. `None` when there is no key.
+    fn new(subject: &Subject, body: String, keys: &EdgeKeys, deployment: &str) -> Option<Self> {
+        let (key_id, tag) = keys.mac(&subject.message(deployment, &body))?;
+        let mac = format!("{key_id}.{}", URL_SAFE_NO_PAD.encode(tag));
+        Some(Self { body, mac })
+    }
+
+    /// Signs the settings. `None` when there is no key.
+    pub fn settings(settings: &Settings, keys: &EdgeKeys, deployment: &str) -> Option<Self> {
+        let body = serde_json::to_string(settings).expect("strings and booleans are JSON");
+        Self::new(&Subject::Settings, body, keys, deployment)
+    }
+
+    /// Signs the definitions of a collection. `None` when there is no key.
+    pub fn collection(
+        namespace: &Namespace,
+        of: &Collection,
+        keys: &EdgeKeys,
+        deployment: &str,
+    ) -> Option<Self> {
+        // BSON, since Extended JSON does not bring back a document that only looks like one of its wrappers.
+        let streams = of.streams.clone().and_then(|streams| doc! { "streams": streams }.to_vec().ok());
+        let body = json!({ "streams": streams.map(|bytes| STANDARD.encode(bytes)) }).to_string();
+        Self::new(&Subject::Collection(namespace.clone()), body, keys, deployment)
+    }
+
+    /// A version of the body, as an `ETag`.
+    pub fn etag(&self) -> String {
+        format!("\"{}\"", URL_SAFE_NO_PAD.encode(&Sha256::digest(self.body.as_bytes())[..12]))
+    }
+
+    fn checked(&self, subject: &Subject, keys: &EdgeKeys, deployment: &str) -> Result<&str, String> {
+        let valid = self.mac.rsplit_once('.').is_some_and(|(key_id, tag)| {
+            let message = subject.message(deployment, &self.body);
+            URL_SAFE_NO_PAD.decode(tag).is_ok_and(|tag| keys.verifies(key_id, &message, &tag))
+        });
+        if valid { Ok(&self.body) } else { Err(format!("the MAC of {} is not valid", subject.path())) }
+    }
+
+    /// The settings, if the MAC is right.
+    pub fn read_settings(&self, keys: &EdgeKeys, deployment: &str) -> Result<Settings, String> {
+        let body = self.checked(&Subject::Settings, keys, deployment)?;
+        serde_json::from_str(body).map_err(|fault| format!("/_edge: {fault}"))
+    }
+
+    /// The definitions of a collection, if the MAC is right.
+    pub fn read_collection(
+        &self,
+        namespace: &Namespace,
+        keys: &EdgeKeys,
+        deployment: &str,
+    ) -> Result<Collection, String> {
+        let subject = Subject::Collection(namespace.clone());
+        let fault = |fault: &dyn std::fmt::Display| format!("{}: {fault}", subject.path());
+        let body: Value =
+            serde_json::from_str(self.checked(&subject, keys, deployment)?).map_err(|e| fault(&e))?;
+        let streams = match body.get("streams") {
+            None | Some(Value::Null) => None,
+            Some(streams) => {
+                let bytes = STANDARD.decode(streams.as_str().unwrap_or_default()).map_err(|e| fault(&e))?;
+                let mut document = Document::from_reader(bytes.as_slice()).map_err(|e| fault(&e))?;
+                document.remove("streams")
+            }
+        };
+        Ok(Collection { streams })
+    }
+}
+
+/// Data with the moment of its fetch, in milliseconds of any clock that does not run backwards.
+#[derive(Clone, Debug)]
+pub struct Cached<T> {
+    data: T,
+    fetched: u64,
+}
+
+/// What data of a certain age may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Fresh: it may refuse and let pass.
+    Decides,
+    /// Cached: it may let pass; before it refuses it must be fetched again.
+    Passes,
+    /// Too old for anything.
+    Expired,
+}
+
+impl<T> Cached<T> {
+    /// Data whose fetch *began* at `fetched`: what was written before that moment is in it.
+    pub fn new(data: T, fetched: u64) -> Self {
+        Self { data, fetched }
+    }
+
+    /// Data from a store whose clock is not ours: it may let pass at most.
+    pub fn from_store(data: T, now: u64) -> Self {
+        Self { data, fetched: now.saturating_sub(REFUSES_UP_TO + 1) }
+    }
+
+    /// The data.
+    pub fn data(&self) -> &T {
+        &self.data
+    }
+
+    /// What it may do at `now`.
+    pub fn standing(&self, now: u64) -> Standing {
+        match now.saturating_sub(self.fetched) {
+            age if age <= REFUSES_UP_TO => Standing::Decides,
+            age if age <= PASSES_UP_TO => Standing::Passes,
+            _ => Standing::Expired,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{bson, oid::ObjectId};
+
+    use super::*;
+
+    fn keys() -> EdgeKeys {
+        EdgeKeys::new([("k1", "the key that edge and backend share")]).unwrap()
+    }
+
+    fn namespace(collection: &str) -> Namespace {
+        serde_json::from_value(serde_json::json!({"database":"app","collection":collection})).unwrap()
+    }
+
+    fn collection() -> Collection {
+        let streams = bson!([{"uri":"mine","stages":[{"_$match":{"fullDocument::owner":ObjectId::from_bytes([1; 12]),"n":5_i64,"d":1.0,"r":{"$regex":"^a","$options":"i"},"x":{"$date":"no date"}}}]}]);
+        Collection { streams: Some(streams) }
+    }
+
+    #[test]
+    fn definitions_arrive_as_stored_with_their_types() {
+        for sent in [collection(), Collection { streams: None }] {
+            let signed = Signed::collection(&namespace("messages"), &sent, &keys(), "chat").unwrap();
+            assert_eq!(signed.read_collection(&namespace("messages"), &keys(), "chat"), Ok(sent));
+        }
+    }
+
+    #[test]
+    fn settings_arrive() {
+        let sent = Settings {
+            mounts: vec![Mount { what: "/app".into(), at: "/".into() }],
+            origins: Origins::new(["https://app.example"]).unwrap(),
+            check_operators: true,
+        };
+        let signed = Signed::settings(&sent, &keys(), "chat").unwrap();
+        assert_eq!(signed.read_settings(&keys(), "chat"), Ok(sent));
+    }
+
+    #[test]
+    fn an_answer_stands_for_its_address_its_body_and_its_deployment_only() {
+        let signed = Signed::collection(&namespace("messages"), &collection(), &keys(), "chat").unwrap();
+        let fault = Err("the MAC of /_edge/app/other is not valid".to_owned());
+        assert_eq!(signed.read_collection(&namespace("other"), &keys(), "chat"), fault);
+        let fault = Err("the MAC of /_edge/app/messages is not valid".to_owned());
+        assert_eq!(signed.read_collection(&namespace("messages"), &keys(), "other"), fault);
+        let changed = Signed { body: signed.body.replace("streams", "stream"), ..signed.clone() };
+        assert_eq!(changed.read_collection(&namespace("messages"), &keys(), "chat"), fault);
+        assert_ne!(changed.etag(), signed.etag());
+    }
+
+    #[test]
+    fn only_data_of_the_last_second_may_refuse() {
+        let cached = Cached::new((), 5_000);
+        assert_eq!(cached.standing(5_000), Standing::Decides);
+        assert_eq!(cached.standing(6_000), Standing::Decides);
+        assert_eq!(cached.standing(6_001), Standing::Passes);
+        assert_eq!(cached.standing(65_001), Standing::Expired);
+        assert_eq!(Cached::from_store((), 9_000).standing(9_000), Standing::Passes);
+    }
+
+    #[test]
+    fn names_are_escaped_in_the_path() {
+        assert_eq!(Subject::Collection(namespace("a b.ü?")).path(), "/_edge/app/a%20b.%C3%BC%3F");
+    }
+}
