@@ -2,11 +2,23 @@
 //!
 //! The crate does no I/O, reads no clock, and starts no thread, so that the edge (wasm32) and the backend (native) judge
 //! a request alike, and every rule is tested without a server.
+//!
+//! # Tests
+//!
+//! Every unit test runs natively and, the same one, on wasm32 under Node. A `tests` module says so in its imports, and the
+//! tests in it stay plain `#[test]`s:
+//!
+//! ```text
+//! #[cfg(target_arch = "wasm32")]
+//! use wasm_bindgen_test::wasm_bindgen_test as test;
+//! ```
 
 pub mod address;
 pub mod close;
 pub mod credentials;
+pub mod definition;
 pub mod edge_definitions;
+pub mod escape;
 pub mod event_json;
 pub mod identity;
 pub mod jwks;
@@ -17,4 +29,6 @@ pub mod refusal;
 pub mod remote;
 pub mod rendezvous;
 pub mod request;
+pub mod shell_json;
 pub mod token;
+pub mod variables;

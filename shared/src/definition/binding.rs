@@ -1,0 +1,166 @@
+//! A definition with the values of one client in it.
+
+use std::hash::{Hash, Hasher};
+
+use bson::{Bson, DateTime, Document, doc, oid::ObjectId};
+
+use super::{
+    options::StreamOptions,
+    stage::Stage,
+    template::{Position, Values, Variable},
+};
+use crate::{
+    refusal::{Kind, Refusal},
+    variables::{ServerVariables, Variables},
+};
+
+/// A definition with its variables resolved. Two of the same definition are equal exactly when the values that they use
+/// are equal as BSON (`1` and `1.0` are not), compared byte by byte.
+#[derive(Clone, Debug)]
+pub struct Binding {
+    pipeline: Vec<Document>,
+    options: StreamOptions,
+    values: Document,
+    /// Pipeline and options as BSON.
+    bytes: Vec<u8>,
+}
+
+impl PartialEq for Binding {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Binding {}
+
+impl Hash for Binding {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.bytes.hash(state);
+    }
+}
+
+impl Binding {
+    pub(super) fn new(
+        stages: &[Stage],
+        options: StreamOptions,
+        client: &Variables,
+        server: &ServerVariables,
+    ) -> Result<Self, Refusal> {
+        let mut bound = Bound { client, server, used: Document::new() };
+        let is_bound = |name: &str| lookup(client, server, name).is_some();
+        let mut pipeline = Vec::new();
+        for stage in stages {
+            pipeline.extend(stage.resolve(&mut bound, &is_bound)?);
+        }
+        let bytes =
+            doc! { "pipeline": pipeline.clone(), "options": options.to_document() }.to_vec().map_err(
+                |error| Refusal::new(Kind::BadVariables, format!("a variable is no BSON value: {error}")),
+            )?;
+        Ok(Self { pipeline, options, values: bound.used, bytes })
+    }
+
+    /// The stages for MongoDB.
+    pub fn pipeline(&self) -> &[Document] {
+        &self.pipeline
+    }
+
+    /// Which documents MongoDB adds to the events.
+    pub fn options(&self) -> StreamOptions {
+        self.options
+    }
+
+    /// The values that the stages use, by the name that the definition uses; defaults that stood in are among them.
+    pub fn values(&self) -> &Document {
+        &self.values
+    }
+}
+
+fn lookup(client: &Variables, server: &ServerVariables, name: &str) -> Option<Bson> {
+    if name.starts_with('@') { server.get(name) } else { client.get(name).cloned() }
+}
+
+struct Bound<'a> {
+    client: &'a Variables,
+    server: &'a ServerVariables,
+    used: Document,
+}
+
+impl Values for Bound<'_> {
+    fn value(&mut self, variable: &Variable) -> Result<Bson, Refusal> {
+        let name = &variable.name;
+        let from_server = name.starts_with('@');
+        let value = match (lookup(self.client, self.server, name), &variable.default) {
+            (Some(value), _) => {
+                // The operator check is for clients. A claim may hold what a user once typed somewhere, and a filter would take
+                // it for an operator.
+                if from_server && variable.position == Position::Filter && has_operator(&value) {
+                    return Err(Refusal::new(
+                        Kind::Forbidden,
+                        format!("variable {name} holds a key that begins with $, expected a plain value"),
+                    ));
+                }
+                value
+            }
+            (None, Some(default)) => default.clone(),
+            (None, None) => {
+                let kind = if from_server { Kind::ClaimMissing } else { Kind::VariableNotBound };
+                return Err(Refusal::new(kind, format!("variable {name} not bound")));
+            }
+        };
+        self.used.insert(name, value.clone());
+        Ok(value)
+    }
+}
+
+fn has_operator(value: &Bson) -> bool {
+    match value {
+        Bson::Document(document) => {
+            document.iter().any(|(key, value)| key.starts_with('$') || has_operator(value))
+        }
+        Bson::Array(values) => values.iter().any(has_operator),
+        Bson::RegularExpression(_) => true,
+        _ => false,
+    }
+}
+
+struct Candidate<'a>(&'a Bson);
+
+impl Values for Candidate<'_> {
+    fn value(&mut self, _: &Variable) -> Result<Bson, Refusal> {
+        Ok(self.0.clone())
+    }
+}
+
+pub(super) fn probes(stages: &[Stage]) -> Vec<Vec<Document>> {
+    let mut candidates = vec![Bson::from("a")];
+    let mut has_variables = false;
+    stages.iter().for_each(|stage| {
+        stage.branches(&mut |template, _| template.variables(&mut |_| has_variables = true));
+    });
+    if has_variables {
+        candidates.extend([
+            Bson::from(1),
+            Bson::from(true),
+            Bson::Null,
+            Bson::DateTime(DateTime::from_millis(0)),
+            Bson::ObjectId(ObjectId::from_bytes([0; 12])),
+            Bson::from(vec!["a"]),
+            Bson::from(vec![1, 1]),
+            Bson::from(doc! { "a": 1 }),
+        ]);
+    }
+    candidates.iter().map(|candidate| probe(stages, candidate)).collect()
+}
+
+fn probe(stages: &[Stage], candidate: &Bson) -> Vec<Document> {
+    let mut pipeline = Vec::new();
+    for stage in stages {
+        stage.branches(&mut |template, operator| {
+            // A candidate is there for every variable, so nothing can be unbound.
+            if let Ok(argument) = template.resolve(&mut Candidate(candidate)) {
+                pipeline.push(doc! { operator: argument });
+            }
+        });
+    }
+    pipeline
+}
