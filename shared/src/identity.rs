@@ -129,6 +129,12 @@ impl EdgeKeys {
         Ok(Self(checked))
     }
 
+    /// The key of this id alone, so that an answer is signed by the key that the asker has for certain.
+    #[must_use]
+    pub fn only(&self, id: &str) -> Self {
+        Self(self.0.iter().filter(|(known, _)| known == id).cloned().collect())
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -188,8 +194,10 @@ pub struct Statement {
 pub struct Received {
     /// What the edge says.
     pub statement: Statement,
+    /// The id of the key that signed it.
+    pub key_id: String,
     /// The statement's own id.
-    pub id: String,
+    pub id: [u8; 16],
     /// Until when the id must be remembered, in Unix seconds.
     pub remember_until: u64,
 }
@@ -300,6 +308,7 @@ pub fn verify(
     if payload.request != *bound {
         return Err(bad("is for another request"));
     }
+    let id = decode(&payload.jti)?.try_into().map_err(|_| malformed())?;
     let identity = match (payload.claims, payload.session_end) {
         (None, None) => Identity::Anonymous,
         (Some(claims), Some(session_end)) => Identity::Verified(Claims::new(claims, session_end)),
@@ -307,7 +316,8 @@ pub fn verify(
     };
     Ok(Some(Received {
         statement: Statement { identity, client: payload.client, origin: payload.origin },
-        id: payload.jti,
+        key_id: key_id.to_owned(),
+        id,
         remember_until: payload.exp + LEEWAY,
     }))
 }

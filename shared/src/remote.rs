@@ -39,6 +39,11 @@ impl Remote {
         Ok(Self(remote.0.trim_end_matches('/').to_owned()))
     }
 
+    /// Whether it is on the loopback interface.
+    pub fn is_loopback(&self) -> bool {
+        self.0.parse::<Uri>().is_ok_and(|uri| uri.host().is_some_and(is_loopback))
+    }
+
     /// The address as text; that of [`Remote::base`] ends without a slash.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,0 +1,180 @@
+//! The configuration of identities: `auth.*` and `edge.*`.
+
+use std::{collections::BTreeMap, fmt, net::SocketAddr};
+
+use serde::Deserialize;
+use shared::{
+    identity::EdgeKeys,
+    token::{Policy, Settings},
+};
+
+/// A configured secret; it never shows in a log.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// A secret of this value.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value, for the one who computes with it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// `auth.*`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AuthConfig {
+    /// Everybody may do everything, without credentials. For development. Default: false.
+    pub anonymous: bool,
+    /// Allows `auth.anonymous` on an address that is not a loopback one. Default: false.
+    pub anonymous_public: bool,
+    /// Tokens that are accepted.
+    pub jwt: JwtConfig,
+}
+
+/// `auth.jwt.*`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct JwtConfig {
+    /// The secret of HS256, HS384, HS512: at least 32 bytes.
+    pub secret: Option<Secret>,
+    /// The https address of a JSON Web Key Set (http on the loopback interface).
+    pub jwks: Option<String>,
+    /// The accepted algorithms. Default: `["HS256"]` with a secret, `["RS256", "ES256"]` with a key set.
+    pub algorithms: Option<Vec<String>>,
+    /// The `iss` that a token must have. Required with a key set.
+    pub issuer: Option<String>,
+    /// The `aud` that a token must have. Required with a key set.
+    pub audience: Option<String>,
+}
+
+/// `edge.*`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct EdgeConfig {
+    /// The keys that edge workers sign with: id to secret, at least 32 bytes each, two while one replaces the other.
+    /// Without any, no edge is believed.
+    pub keys: BTreeMap<String, Secret>,
+    /// Refuse requests that do not come through the edge. Default: false.
+    pub required: bool,
+    /// The name of this deployment, the same as the worker's `EDGE_AUDIENCE`. Default: `tailrace`.
+    pub audience: String,
+}
+
+impl Default for EdgeConfig {
+    fn default() -> Self {
+        Self { keys: BTreeMap::new(), required: false, audience: "tailrace".to_owned() }
+    }
+}
+
+impl AuthConfig {
+    /// Refuses an anonymous setting that would open more than was meant. The error names the key and what it takes.
+    pub fn check_anonymous(&self, listen: SocketAddr, has_permissions: bool) -> Result<(), String> {
+        if !self.anonymous {
+            return Ok(());
+        }
+        if has_permissions {
+            return Err("auth.anonymous is true beside permissions, expected one of the two".to_owned());
+        }
+        if !listen.ip().is_loopback() && !self.anonymous_public {
+            return Err(format!(
+                "auth.anonymous is true and listen is {listen}, expected a loopback address, or auth.anonymous-public=true"
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl JwtConfig {
+    pub(super) fn policy(&self) -> Result<Option<Policy>, String> {
+        let settings = Settings {
+            secret: self.secret.as_ref().map(|secret| secret.expose().to_owned()),
+            jwks: self.jwks.clone(),
+            algorithms: self.algorithms.clone(),
+            issuer: self.issuer.clone(),
+            audience: self.audience.clone(),
+        };
+        settings.check().map_err(|fault| format!("{} is {}", fault.setting.key(), fault.message))
+    }
+}
+
+impl EdgeConfig {
+    pub(super) fn checked_keys(&self) -> Result<EdgeKeys, String> {
+        let keys = self.keys.iter().map(|(id, secret)| (id.as_str(), secret.expose()));
+        let keys = EdgeKeys::new(keys).map_err(|fault| format!("edge.keys: {fault}"))?;
+        if self.required && keys.is_empty() {
+            return Err("edge.required is true without edge.keys, expected at least one key".to_owned());
+        }
+        if self.audience.is_empty() || self.audience.contains(|c: char| c == '#' || c.is_control()) {
+            return Err(
+                "edge.audience is empty or has odd characters, expected a name such as tailrace".to_owned()
+            );
+        }
+        Ok(keys)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authentication::Authenticator;
+
+    fn auth(anonymous_public: bool) -> AuthConfig {
+        AuthConfig { anonymous: true, anonymous_public, ..AuthConfig::default() }
+    }
+
+    #[test]
+    fn anonymous_beside_permissions_or_in_public_stops_the_start() {
+        let (loopback, public) = (([127, 0, 0, 1], 8080).into(), ([0, 0, 0, 0], 8080).into());
+        assert_eq!(auth(false).check_anonymous(loopback, false), Ok(()));
+        assert_eq!(auth(true).check_anonymous(public, false), Ok(()));
+        assert_eq!(
+            auth(false).check_anonymous(public, false).unwrap_err(),
+            "auth.anonymous is true and listen is 0.0.0.0:8080, expected a loopback address, or auth.anonymous-public=true"
+        );
+        assert_eq!(
+            auth(true).check_anonymous(loopback, true).unwrap_err(),
+            "auth.anonymous is true beside permissions, expected one of the two"
+        );
+        assert_eq!(AuthConfig::default().check_anonymous(public, true), Ok(()));
+    }
+
+    #[test]
+    fn a_wrong_setting_stops_the_start_with_its_key_and_without_its_value() {
+        let secret = |value: &str| JwtConfig { secret: Some(Secret::new(value)), ..JwtConfig::default() };
+        let start = |jwt: JwtConfig, edge: EdgeConfig| {
+            let auth = AuthConfig { jwt, ..AuthConfig::default() };
+            Authenticator::new(&auth, &edge).map(drop).unwrap_err()
+        };
+        let keys = |value: &str| BTreeMap::from([("k1".to_owned(), Secret::new(value))]);
+        let long = "a secret of more than 32 bytes, see";
+        assert_eq!(
+            start(secret("hunter2"), EdgeConfig::default()),
+            "auth.jwt.secret is 7 bytes long, expected at least 32"
+        );
+        assert_eq!(
+            start(JwtConfig::default(), EdgeConfig { keys: keys("hunter2"), ..EdgeConfig::default() }),
+            "edge.keys: key k1 is 7 bytes long, expected at least 32"
+        );
+        assert_eq!(
+            start(secret(long), EdgeConfig { keys: keys(long), ..EdgeConfig::default() }),
+            "edge.keys holds the value of auth.jwt.secret, expected keys of its own"
+        );
+        assert_eq!(
+            start(JwtConfig::default(), EdgeConfig { required: true, ..EdgeConfig::default() }),
+            "edge.required is true without edge.keys, expected at least one key"
+        );
+        assert_eq!(format!("{:?}", Secret::new("hunter2")), "…");
+    }
+}
