@@ -100,6 +100,11 @@ impl Backend {
         self.process.as_ref().context("the backend does not run")
     }
 
+    /// An error with the end of its log, when it has ended though nobody asked it to.
+    pub fn must_run(&mut self) -> Result<()> {
+        self.process.as_mut().context("the backend does not run")?.must_run()
+    }
+
     /// Kills it if it runs, and starts it on the same port with the same configuration.
     pub async fn restart(&mut self) -> Result<()> {
         self.kill();
@@ -109,6 +114,12 @@ impl Backend {
             self.port
         );
         let mut command = Command::new(&self.program);
+        // Its configuration is what the options say: nothing slips in from the environment of the tests.
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"TAILRACE_"))
+        {
+            command.env_remove(name);
+        }
         command
             .arg("serve")
             .arg("--config")
@@ -147,9 +158,9 @@ pub enum Profile {
     Release,
 }
 
-/// Builds the program and says where it is. `TAILRACE_PROGRAM` names one that is built already.
+/// Builds the program and says where it is. `TAILRACE_TEST_PROGRAM` names one that is built already.
 pub fn build(profile: Profile) -> Result<PathBuf> {
-    if let Some(built) = std::env::var_os("TAILRACE_PROGRAM") {
+    if let Some(built) = std::env::var_os("TAILRACE_TEST_PROGRAM") {
         return Ok(PathBuf::from(built));
     }
     let mut cargo = Command::new("cargo");

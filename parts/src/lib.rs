@@ -6,10 +6,13 @@
 
 pub mod backend;
 pub mod chromium;
+pub mod deployment;
+pub mod http;
 pub mod mongod;
 pub mod npm;
 pub mod port;
 pub mod process;
 pub mod replica_set;
 pub mod tools;
+pub mod worker;
 pub mod workspace;

@@ -2,8 +2,11 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+
+use crate::http::Request;
 
 /// Below the range from which the system takes the ports of outgoing connections: otherwise one of those could sit on a
 /// part's port while the part is restarted.
@@ -28,19 +31,11 @@ pub fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
-/// The status of a GET of `path` on this port, if anything there speaks HTTP and answers within 2 s.
+/// The status of a GET of `path` on this port, if anything there answers within 2 s.
 pub async fn status(port: u16, path: &str) -> Result<u16> {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let ask = async {
-        let mut stream = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut head = Vec::new();
-        while head.len() < 12 && stream.read_buf(&mut head).await? > 0 {}
-        let status = head.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
-        status.context("the answer is no HTTP")
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(2), ask).await.context("no answer within 2 s")?
+    let server = format!("http://127.0.0.1:{port}");
+    let answer = tokio::time::timeout(Duration::from_secs(2), Request::get(path).open(&server)).await;
+    Ok(answer.context("no answer within 2 s")??.status.as_u16())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -27,16 +27,16 @@ pub struct Process {
 impl Process {
     /// Starts the command, with its output appended to `log`.
     pub fn start(name: &str, command: &mut Command, log: &Path) -> Result<Self> {
-        if let Some(folder) = log.parent() {
-            fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        }
-        let output = File::options().create(true).append(true).open(log);
-        let output = output.with_context(|| format!("cannot write {}", log.display()))?;
+        let output = log_file(log)?;
+        command.stdout(output.try_clone()?).stderr(output);
+        Self::spawn(name, command, log)
+    }
+
+    /// Starts the command with its output as the command has it; what it prints is believed to end up in `log`.
+    pub fn spawn(name: &str, command: &mut Command, log: &Path) -> Result<Self> {
         let program = command.get_program().to_string_lossy().into_owned();
         let child = command
             .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
             .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {name} ({program})"))?;
@@ -50,6 +50,16 @@ impl Process {
             .spawn()
             .context("cannot start sh, which guards the processes that are started")?;
         Ok(Self { name: name.to_owned(), child, group, guard, log: log.to_owned() })
+    }
+
+    /// The reading end of its standard output, when the command piped it; once.
+    pub fn take_stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
+    }
+
+    /// Waits until the child ends.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        self.child.wait().with_context(|| format!("cannot wait for {}", self.name))
     }
 
     /// The id of the child.
@@ -134,6 +144,24 @@ impl Drop for Process {
         let _ = self.guard.kill();
         let _ = self.guard.wait();
     }
+}
+
+/// Kills the group of a [`Process`] by the id of its child, from another thread than the one that waits for it.
+pub fn kill_group(id: u32) -> Result<()> {
+    let group = i32::try_from(id).ok().and_then(Pid::from_raw).context("no id of a process")?;
+    kill_process_group(group, Signal::KILL).with_context(|| format!("cannot kill the process group {id}"))
+}
+
+/// Opens a log to append to it, with its folder.
+pub fn log_file(path: &Path) -> Result<File> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Between two looks at a condition that cannot be awaited.

@@ -55,6 +55,20 @@ impl ReplicaSet {
         }
         set.initiate().await?;
         set.primary().await?;
+        // A member that still copies its first data can neither vote nor take over.
+        for member in &mut set.members {
+            let port = member.port;
+            let holds_data = async || {
+                let hello = command(port, doc! { "hello": 1 }).await?;
+                let is = |role| hello.get_bool(role).unwrap_or(false);
+                anyhow::ensure!(
+                    is("isWritablePrimary") || is("secondary"),
+                    "it is neither primary nor secondary"
+                );
+                Ok(())
+            };
+            member.process.as_mut().expect("it was started above").wait_until(START, holds_data).await?;
+        }
         Ok(set)
     }
 
@@ -199,8 +213,18 @@ async fn command(port: u16, command: Document) -> Result<Document> {
     Ok(answer?)
 }
 
+/// The replica set that `MONGODB_URI` names; else one that is started on these ports, and ends with the second value.
+pub async fn given_or_started(ports: &[u16]) -> Result<(String, Option<ReplicaSet>)> {
+    if let Ok(uri) = std::env::var("MONGODB_URI") {
+        check(&uri).await?;
+        return Ok((uri, None));
+    }
+    let set = ReplicaSet::start_on(&Mongod::find()?, ports).await?;
+    Ok((set.uri(), Some(set)))
+}
+
 /// An error with the remedy, when no replica set answers at this address within 5 s.
-pub async fn check(uri: &str) -> Result<()> {
+async fn check(uri: &str) -> Result<()> {
     let mut options = ClientOptions::parse(uri).await.context("MONGODB_URI is no address of a MongoDB")?;
     options.server_selection_timeout = Some(Duration::from_secs(5));
     let hello = Client::with_options(options)?.database("admin").run_command(doc! { "hello": 1 }).await;

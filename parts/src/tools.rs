@@ -32,6 +32,10 @@ pub const WASM_BINDGEN: Tool =
 /// Runs tests that were compiled to wasm, under Node; comes with [`WASM_BINDGEN`].
 pub const WASM_BINDGEN_TEST_RUNNER: Tool = Tool { program: "wasm-bindgen-test-runner", ..WASM_BINDGEN };
 
+/// Turns the compiled worker into what Cloudflare's runtime loads; belongs to the `worker` crate.
+pub const WORKER_BUILD: Tool =
+    Tool { package: "worker-build", program: "worker-build", version: Version::OfLocked("worker") };
+
 /// Licenses, sources, and advisories of dependencies.
 pub const CARGO_DENY: Tool =
     Tool { package: "cargo-deny", program: "cargo-deny", version: Version::Pinned("0.20.2") };

@@ -1,2 +1,59 @@
-//! Placeholder
-fn main() {}
+//! What one does with the repository: run it all, test it all, measure, build the edge worker.
+
+mod bench;
+mod dev;
+mod ports;
+mod seed;
+mod static_files;
+mod step;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", about = "Run, test, and measure Tailrace", disable_version_flag = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start MongoDB, the backend, the edge worker, and the web chat; fetches what is missing. Ctrl-C ends it all.
+    Dev(dev::Options),
+    /// Check and test everything against the real parts.
+    Test(test::Options),
+    /// Measure on this machine.
+    Bench(bench::Options),
+    /// Build the edge worker as it is deployed; `wrangler` calls it.
+    Worker,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse().command).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Dev(options) => dev::run(options).await.map(|()| ExitCode::SUCCESS),
+        Command::Test(options) => test::run(options).await,
+        Command::Bench(options) => bench::run(options).await.map(|()| ExitCode::SUCCESS),
+        Command::Worker => {
+            // Whoever starts several workers has built before, once.
+            if std::env::var_os(parts::worker::BUILT).is_none() {
+                parts::worker::build()?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Our edge worker: built, and running in Cloudflare's own runtime by `wrangler dev`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::process::{Process, log_file, run, tail};
+use crate::{npm, port, tools, workspace};
+
+const START: Duration = Duration::from_mins(1);
+
+/// Tells `cargo xtask worker`, which wrangler calls before it starts, that the worker is built already.
+pub const BUILT: &str = "TAILRACE_WORKER_BUILT";
+
+/// How a worker is started.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Appears in the name of its log.
+    pub name: String,
+    /// A free port when `None`.
+    pub port: Option<u16>,
+    /// Its variables and secrets, over those of `wrangler.toml`.
+    pub variables: Vec<(String, String)>,
+}
+
+impl Options {
+    /// Adds a variable.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.variables.push((name.to_owned(), value.into()));
+        self
+    }
+}
+
+/// A running worker; dropping it kills it, with the runtime.
+#[derive(Debug)]
+pub struct Worker {
+    port: u16,
+    process: Process,
+    /// What it stores locally; dropped after the process.
+    _folder: tempfile::TempDir,
+}
+
+impl Worker {
+    /// Starts the worker that [`build`] left and waits until it answers. Several can run side by side.
+    pub async fn start(options: Options) -> Result<Self> {
+        npm::install()?;
+        let port = options.port.map_or_else(port::free, Ok)?;
+        ensure!(port::is_free(port), "the worker cannot listen on port {port}: something else does already");
+        let folder = workspace::scratch("worker")?;
+        let mut command = Command::new(npm::program("wrangler")?);
+        command
+            .current_dir(workspace::root())
+            .args(["dev", "--ip", "127.0.0.1", "--port", &port.to_string()])
+            .args(["--inspector-port", &port::free()?.to_string()])
+            .args(["--show-interactive-dev-session=false", "--persist-to"])
+            .arg(folder.path())
+            .env("WRANGLER_SEND_METRICS", "false")
+            // Workers that run side by side are to know nothing of each other.
+            .env("WRANGLER_REGISTRY_PATH", folder.path().join("registry"))
+            .env("WRANGLER_LOG_PATH", folder.path().join("logs"))
+            .env(BUILT, "1");
+        for (name, value) in &options.variables {
+            command.arg("--var").arg(format!("{name}:{value}"));
+        }
+        let log = workspace::logs().join(format!("worker-{}-{port}.log", options.name));
+        let mut process = Process::start(&format!("the worker {}", options.name), &mut command, &log)?;
+        process.wait_until(START, async || port::status(port, "/").await.map(drop)).await?;
+        Ok(Self { port, process, _folder: folder })
+    }
+
+    /// The port of 127.0.0.1 on which it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `http://127.0.0.1:<port>`
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Where its log goes.
+    pub fn log(&self) -> &Path {
+        self.process.log()
+    }
+
+    /// An error with the end of its log, when it has ended though nobody asked it to.
+    pub fn must_run(&mut self) -> Result<()> {
+        self.process.must_run()
+    }
+}
+
+/// Where [`build`] leaves what `wrangler.toml` names as `main`.
+pub fn built() -> PathBuf {
+    workspace::root().join("worker/build/index.js")
+}
+
+/// Builds the worker as it is deployed; quick when nothing changed.
+pub fn build() -> Result<()> {
+    npm::install()?;
+    tools::wasm_target()?;
+    let _one_at_a_time = workspace::lock("worker")?;
+    let mut cargo = Command::new("cargo");
+    // The way in which worker-build calls it below, so that what is compiled here is not compiled again there.
+    cargo
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "tailrace-worker",
+            "--lib",
+            "--target",
+            "wasm32-unknown-unknown",
+        ])
+        .args(["--profile", PROFILE])
+        .env("WASM_BINDGEN_USE_JS_SYS", "1")
+        .current_dir(workspace::root());
+    run("compiling the worker", &mut cargo)?;
+    let compiled =
+        workspace::target().join("wasm32-unknown-unknown").join(PROFILE).join("tailrace_worker.wasm");
+    if is_older(&compiled, &built()) {
+        return Ok(());
+    }
+    let folder = workspace::root().join("worker");
+    let log = workspace::tools().join("worker-build.log");
+    let output = log_file(&log)?;
+    let status = Command::new(tools::WORKER_BUILD.install()?)
+        .args(["--profile", PROFILE])
+        .current_dir(folder)
+        // It would download each of these.
+        .env("WASM_BINDGEN_BIN", tools::WASM_BINDGEN.install()?)
+        .env("ESBUILD_BIN", npm::program("esbuild")?)
+        .env("WASM_OPT_BIN", npm::program("wasm-opt")?)
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        .status()
+        .context("cannot run worker-build")?;
+    ensure!(
+        status.success(),
+        "worker-build ended with {status}. The end of {}:\n{}",
+        log.display(),
+        tail(&log, 30)
+    );
+    ensure!(is_older(&compiled, &built()), "worker-build left no new {}", built().display());
+    Ok(())
+}
+
+/// The cargo profile of what is deployed.
+const PROFILE: &str = "edge";
+
+fn is_older(file: &Path, other: &Path) -> bool {
+    let modified = |path: &Path| path.metadata().and_then(|metadata| metadata.modified());
+    matches!((modified(file), modified(other)), (Ok(file), Ok(other)) if file < other)
+}
