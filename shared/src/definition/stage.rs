@@ -210,7 +210,7 @@ fn refuse_forbidden(value: &Bson, place: &Place) -> Result<(), Fault> {
         Bson::Document(document) => document.iter().try_for_each(|(key, value)| {
             let place = place.member(key);
             if is_forbidden(key) {
-                return Err(place.fault("not allowed in a stream: it reaches other data or runs code"));
+                return Err(place.fault("not allowed in a stream: it runs code, or needs more than the event"));
             }
             refuse_forbidden(value, &place)
         }),
@@ -219,7 +219,7 @@ fn refuse_forbidden(value: &Bson, place: &Place) -> Result<(), Fault> {
             .enumerate()
             .try_for_each(|(index, value)| refuse_forbidden(value, &place.index(index))),
         Bson::JavaScriptCode(_) | Bson::JavaScriptCodeWithScope(_) => {
-            Err(place.fault("not allowed in a stream: it reaches other data or runs code"))
+            Err(place.fault("not allowed in a stream: it runs code, or needs more than the event"))
         }
         _ => Ok(()),
     }
