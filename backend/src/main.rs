@@ -1,2 +1,128 @@
-//! Placeholder
-fn main() {}
+//! `tailrace`: the command line.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+use tailrace::{
+    app::App,
+    config::{Config, ConfigError, Flags},
+    logging, server,
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+/// MongoDB change streams, live in the browser, from the edge.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the server.
+    Serve(Options),
+    /// Checks the configuration, prints what it comes to, and exits.
+    CheckConfig(Options),
+}
+
+#[derive(Args)]
+struct Options {
+    /// Configuration file, TOML.
+    #[arg(long, env = "TAILRACE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Address and port to listen on.
+    #[arg(long)]
+    listen: Option<String>,
+    /// Connection string of MongoDB.
+    #[arg(long)]
+    mongodb_uri: Option<String>,
+    /// Any other key, as `limits.ping-seconds=10`. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl Options {
+    fn load(&self) -> Result<Config, ConfigError> {
+        let mut flags = Flags::new();
+        for entry in &self.set {
+            let (key, value) = entry
+                .split_once('=')
+                .ok_or_else(|| ConfigError(format!("--set {entry}: expected KEY=VALUE")))?;
+            flags.insert(key.to_owned(), value.to_owned());
+        }
+        if let Some(listen) = &self.listen {
+            flags.insert("listen".to_owned(), listen.clone());
+        }
+        if let Some(uri) = &self.mongodb_uri {
+            flags.insert("mongodb.uri".to_owned(), uri.clone());
+        }
+        Config::load(self.config.as_deref(), std::env::vars(), &flags)
+    }
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(options) => serve(&options),
+        Command::CheckConfig(options) => check(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("tailrace: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start the runtime: {error}"))
+}
+
+fn serve(options: &Options) -> Result<(), String> {
+    let config = options.load().map_err(|error| error.to_string())?;
+    logging::start(&config.log).map_err(|error| error.to_string())?;
+    runtime()?.block_on(async {
+        let listen = config.listen;
+        if config.auth.anonymous {
+            tracing::warn!("auth.anonymous is on: everybody may do everything");
+        }
+        if !config.aggregation_check_operators {
+            tracing::warn!("aggregation-check-operators is off: clients may send operators in avars");
+        }
+        let app = App::start(config).await.map_err(|error| error.to_string())?;
+        let listener =
+            TcpListener::bind(listen).await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
+        let listen = listener.local_addr().map_err(|error| error.to_string())?;
+        tracing::info!(%listen, "tailrace serves");
+        let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+        let shutdown = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        server::run(app, listener, shutdown).await.map_err(|error| error.to_string())
+    })
+}
+
+fn check(options: &Options) -> Result<(), String> {
+    let config = options.load().map_err(|error| error.to_string())?;
+    runtime()?.block_on(async {
+        let mongo = tailrace::mongo::Mongo::new(&config.mongodb).await.map_err(|error| error.to_string())?;
+        let mounts = config.mounts(mongo.default_database()).map_err(|error| error.to_string())?;
+        println!("listen   {}", config.listen);
+        for mount in mounts.configured() {
+            println!("mount    {} at {}", mount.what, mount.at);
+        }
+        println!("the configuration is good");
+        Ok(())
+    })
+}

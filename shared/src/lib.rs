@@ -14,6 +14,7 @@
 //! ```
 
 pub mod address;
+pub mod admission;
 pub mod close;
 pub mod credentials;
 pub mod definition;

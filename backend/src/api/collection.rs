@@ -1,0 +1,189 @@
+//! `/<coll>`: a collection's metadata, its documents as a list, and the creation of documents.
+
+use std::sync::Arc;
+
+use bson::{Bson, Document, RawDocumentBuf, oid::ObjectId};
+use futures_util::TryStreamExt;
+use http::{HeaderValue, Method, StatusCode, header};
+use shared::{
+    address::Address,
+    definition::Definitions,
+    event_json::JsonMode,
+    name::Namespace,
+    refusal::{Kind, Refusal},
+    request::{Head, Query},
+};
+use warp::reply::Response;
+
+use super::{
+    definition_check, document, precondition,
+    query::DocumentQuery,
+    representation::{Listing, Representation},
+};
+use crate::{
+    answer,
+    app::App,
+    body::Body,
+    metadata::{self, Expected, Owner, Properties, Written},
+    mongo,
+};
+
+/// Answers a request for a collection.
+pub async fn answer(
+    app: &Arc<App>,
+    head: &Head,
+    body: Body,
+    address: &Address,
+    namespace: &Namespace,
+) -> Result<Response, Refusal> {
+    match head.method {
+        Method::GET | Method::HEAD => list(app, head, address, namespace).await,
+        Method::POST => create(app, body, address, namespace).await,
+        Method::PUT => write(app, head, body, namespace, Manner::Replace).await,
+        Method::PATCH => write(app, head, body, namespace, Manner::Patch).await,
+        Method::DELETE => delete(app, head, namespace).await,
+        _ => Err(Refusal::method_not_allowed(
+            head.method.as_str(),
+            "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
+        )),
+    }
+}
+
+fn no_collection() -> Refusal {
+    Refusal::new(Kind::NotFound, "Collection does not exist")
+}
+
+/// 404 unless the collection is there.
+pub async fn check_exists(app: &App, namespace: &Namespace) -> Result<(), Refusal> {
+    let declared = app.catalog.read(namespace).await?;
+    if declared.exists { Ok(()) } else { Err(no_collection()) }
+}
+
+async fn list(app: &App, head: &Head, address: &Address, namespace: &Namespace) -> Result<Response, Refusal> {
+    let query = Query::parse(head.query.as_deref())?;
+    let representation = Representation::parse(&query)?;
+    let mode = JsonMode::parse(query.get("jsonMode"))?;
+    let wanted = DocumentQuery::parse(&query)?;
+    check_exists(app, namespace).await?;
+
+    let refused = |error: mongodb::error::Error| mongo::refusal(&error);
+    let items: Vec<RawDocumentBuf> = if wanted.limit == 0 {
+        Vec::new()
+    } else {
+        let found = document::collection::<RawDocumentBuf>(app, namespace)
+            .find(wanted.filter)
+            .sort(wanted.sort)
+            .projection(wanted.keys)
+            .skip(wanted.skip)
+            .limit(i64::from(wanted.limit))
+            .await
+            .map_err(refused)?;
+        found.try_collect().await.map_err(refused)?
+    };
+
+    let (properties, links) = if representation == Representation::Standard {
+        (Document::new(), Vec::new())
+    } else {
+        let stored = Properties::of(&app.mongo.operations, &namespace.database)
+            .stored(&Owner::Collection(&namespace.collection))
+            .await
+            .map_err(refused)?;
+        let mut properties = bson::doc! { "_id": namespace.collection.as_str() };
+        properties.extend(stored.map(metadata::plain).unwrap_or_default());
+        let links = Definitions::stored(properties.get("streams"))
+            .iter()
+            .map(|(name, _)| (name.to_string(), format!("{}/_streams/{name}", address.canonical)))
+            .collect();
+        (properties, links)
+    };
+    let listing = Listing { properties: &properties, items: &items, relation: "rh:doc", links: &links };
+    listing.response(representation, mode)
+}
+
+async fn create(
+    app: &App,
+    body: Body,
+    address: &Address,
+    namespace: &Namespace,
+) -> Result<Response, Refusal> {
+    check_exists(app, namespace).await?;
+    match body.value().await? {
+        Bson::Document(document) => {
+            let created = document::create(app, namespace, document).await?;
+            let mut response = answer::with_etag(answer::empty(created.status), created.etag);
+            let location = format!("{}/{}", address.canonical, document::segment_of(&created.id));
+            if let Ok(location) = HeaderValue::try_from(location) {
+                response.headers_mut().insert(header::LOCATION, location);
+            }
+            Ok(response)
+        }
+        Bson::Array(array) => document::create_many(app, namespace, array).await,
+        _ => Err(Refusal::new(Kind::BadBody, "the body is not a JSON object or an array of them")),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    Replace,
+    Patch,
+}
+
+/// Writes the metadata. Nothing is stored when anything is refused.
+async fn write(
+    app: &App,
+    head: &Head,
+    body: Body,
+    namespace: &Namespace,
+    manner: Manner,
+) -> Result<Response, Refusal> {
+    let properties = body.object().await?;
+    let client = &app.mongo.operations;
+    if let Some(streams) = properties.get("streams") {
+        let definitions = Definitions::written(streams)?;
+        definition_check::accepted_by_mongo(client, namespace, &definitions).await?;
+    }
+    let refused = |error: mongodb::error::Error| mongo::refusal(&error);
+    if manner == Manner::Patch {
+        check_exists(app, namespace).await?;
+    } else {
+        metadata::create_collection(client, namespace).await.map_err(refused)?;
+    }
+    let expected = precondition::optional(head);
+    let stored = Properties::of(client, &namespace.database);
+    let owner = Owner::Collection(&namespace.collection);
+    let etag = ObjectId::new();
+    let written = match manner {
+        Manner::Replace => stored.replace(&owner, &properties, etag, expected).await,
+        Manner::Patch => stored.patch(&owner, &properties, etag, expected).await,
+    };
+    let status = match (written.map_err(refused)?, manner) {
+        (Written::Mismatch, _) => return Err(precondition::failed()),
+        (Written::Created, Manner::Replace) => StatusCode::CREATED,
+        (Written::Created | Written::Replaced, _) => StatusCode::OK,
+    };
+    // Whoever connects after this answer gets the new definitions here; other nodes learn from their watchers.
+    app.catalog.changed(namespace).await.map_err(refused)?;
+    Ok(answer::with_etag(answer::empty(status), etag))
+}
+
+async fn delete(app: &App, head: &Head, namespace: &Namespace) -> Result<Response, Refusal> {
+    let expected = precondition::required(head, "collection")?;
+    check_exists(app, namespace).await?;
+    let refused = |error: mongodb::error::Error| mongo::refusal(&error);
+    let client = &app.mongo.operations;
+    let stored = Properties::of(client, &namespace.database);
+    let owner = Owner::Collection(&namespace.collection);
+    let has_metadata = stored.stored(&owner).await.map_err(refused)?.is_some();
+    // A collection without metadata has no version: `*` alone names it.
+    let fits = if has_metadata {
+        stored.remove(&owner, expected).await.map_err(refused)?
+    } else {
+        expected == Expected::Existing
+    };
+    if !fits {
+        return Err(precondition::failed());
+    }
+    document::collection::<Document>(app, namespace).drop().await.map_err(refused)?;
+    app.catalog.dropped(namespace).await.map_err(refused)?;
+    Ok(answer::empty(StatusCode::NO_CONTENT))
+}

@@ -1,0 +1,151 @@
+//! The parts of a running node, and the one place where a request meets them.
+
+use std::{sync::Arc, time::SystemTime};
+
+use bytes::Buf;
+use futures_util::Stream;
+use http::Method;
+use shared::{
+    address::{Mounts, Route},
+    origin::{Origins, Verdict},
+    refusal::{Kind, Refusal},
+    request::Head,
+};
+use tokio_util::task::TaskTracker;
+use warp::reply::Response;
+
+use crate::{
+    answer,
+    api::{collection, database, document},
+    authentication::{Authenticator, Caller},
+    body::Body,
+    catalog::Catalog,
+    config::{Config, ConfigError},
+    edge, health,
+    hub::Hub,
+    mongo::Mongo,
+    permission::{self, Action},
+    routes::Upgrade,
+    stream,
+    watcher::{self, Scope},
+};
+
+/// A node: everything that lives as long as the process.
+#[derive(Debug)]
+pub struct App {
+    /// As it was started.
+    pub config: Config,
+    /// The connections to MongoDB.
+    pub mongo: Mongo,
+    /// Which paths serve what.
+    pub mounts: Mounts,
+    /// Whose pages may call.
+    pub origins: Origins,
+    /// Who calls.
+    pub authenticator: Authenticator,
+    /// What is declared.
+    pub catalog: Arc<Catalog>,
+    /// What is followed.
+    pub hub: Arc<Hub>,
+    /// The sockets of subscribers; the drain waits for them.
+    pub sockets: TaskTracker,
+}
+
+impl App {
+    /// Builds the parts, and starts to follow the metadata. MongoDB need not be there yet.
+    pub async fn start(config: Config) -> Result<Arc<Self>, ConfigError> {
+        let mongo = Mongo::new(&config.mongodb).await?;
+        let mounts = config.mounts(mongo.default_database())?;
+        let origins = Origins::new(&config.origins).map_err(ConfigError)?;
+        let authenticator = Authenticator::new(&config.auth, &config.edge).map_err(ConfigError)?;
+        let hub = Hub::new(mongo.streams.clone(), config.limits.queue_bytes);
+        let scopes = Scope::of(mounts.databases());
+        let catalog = Catalog::new(mongo.operations.clone(), Arc::clone(&hub), scopes.len());
+        for scope in scopes {
+            tokio::spawn(watcher::run(mongo.streams.clone(), scope, Arc::clone(&catalog)));
+        }
+        let sockets = TaskTracker::new();
+        Ok(Arc::new(Self { config, mongo, mounts, origins, authenticator, catalog, hub, sockets }))
+    }
+
+    /// Answers one request.
+    pub async fn respond<S, B, E>(self: Arc<Self>, head: Head, body: S, upgrade: Option<Upgrade>) -> Response
+    where
+        S: Stream<Item = Result<B, E>> + Send + 'static,
+        B: Buf,
+        E: std::fmt::Display,
+    {
+        let verdict = self.origins.judge(&head.headers);
+        let method = head.method.clone();
+        let body = Body::new(body, self.config.limits.body_bytes);
+        let answered = if method == Method::OPTIONS {
+            Ok(answer::empty(http::StatusCode::NO_CONTENT))
+        } else {
+            self.answer(&head, body, upgrade).await
+        };
+        let mut response = answered.unwrap_or_else(|refusal| answer::refused(&refusal));
+        let cors = if method == Method::OPTIONS {
+            self.origins.preflight_headers(&verdict)
+        } else {
+            self.origins.headers(&verdict)
+        };
+        for (name, value) in cors {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        head: &Head,
+        body: Body,
+        upgrade: Option<Upgrade>,
+    ) -> Result<Response, Refusal> {
+        let address = self.mounts.resolve(&head.path);
+        let now = SystemTime::now();
+        match address.as_ref().map(|address| &address.route) {
+            Ok(Route::Health) => return health::health(head),
+            Ok(Route::Ready) => return health::ready(self, head).await,
+            Ok(Route::EdgeSettings) => {
+                let asker = self.authenticator.authenticate_edge(head, now)?;
+                return Ok(edge::settings(self, head, &asker));
+            }
+            Ok(Route::EdgeDefinitions(namespace)) => {
+                let asker = self.authenticator.authenticate_edge(head, now)?;
+                return edge::definitions(self, head, &asker, namespace).await;
+            }
+            _ => {}
+        }
+        // Who calls is judged first, so that nobody else learns what exists.
+        let caller = self.authenticator.authenticate(head, now).await?;
+        self.admit_origin(head, &caller)?;
+        head.check_length()?;
+        let address = address?;
+        permission::check(&self.config.auth, &caller, &Action::of(&address.route, &head.method))?;
+        match &address.route {
+            Route::Stream(namespace, name) => {
+                stream::open(self, head, upgrade, &caller, namespace, name).await
+            }
+            Route::Streams(namespace) => stream::list(self, head, &address, namespace).await,
+            Route::Collection(namespace) => collection::answer(self, head, body, &address, namespace).await,
+            Route::Document(namespace, id) => document::answer(self, head, body, namespace, id).await,
+            Route::Database(database) => database::answer(self, head, body, &address, database).await,
+            Route::Root => database::root(self, head).await,
+            Route::Metrics
+            | Route::Health
+            | Route::Ready
+            | Route::EdgeSettings
+            | Route::EdgeDefinitions(_) => Err(Refusal::new(Kind::NotFound, "Resource does not exist")),
+        }
+    }
+
+    /// A page of a foreign origin gets nothing where a list of origins is set. For what came through the edge, the edge
+    /// has judged: it alone saw the address that the page called.
+    fn admit_origin(&self, head: &Head, caller: &Caller) -> Result<(), Refusal> {
+        let verdict: Verdict = match &caller.origin {
+            Some(verdict) => verdict.clone(),
+            None => self.origins.judge(&head.headers),
+        };
+        verdict.admit()
+    }
+}

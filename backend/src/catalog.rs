@@ -1,0 +1,186 @@
+//! The declared streams of every collection, kept in memory for as long as the watcher follows their changes.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use bson::{Bson, Document};
+use mongodb::{Client, error::Error};
+use shared::{
+    close::Close,
+    definition::Definitions,
+    name::{DatabaseName, Namespace},
+    refusal::{Kind, Refusal},
+};
+
+use crate::{
+    hub::Hub,
+    metadata::{self, Owner, Properties},
+    mongo,
+};
+
+/// What is declared for one collection, as read at one moment.
+#[derive(Debug)]
+pub struct Declared {
+    /// The streams.
+    pub definitions: Definitions,
+    /// The property `streams` as stored, for the edge.
+    pub streams: Option<Bson>,
+    /// Whether the collection is there, and not only its metadata.
+    pub exists: bool,
+}
+
+/// The cache of declarations. Nothing is believed while a watcher is down.
+#[derive(Debug)]
+pub struct Catalog {
+    client: Client,
+    hub: Arc<Hub>,
+    entries: Mutex<HashMap<Namespace, Arc<Declared>>>,
+    // Counts every change that was seen, so that what was read before a change is not kept after it.
+    changes: AtomicU64,
+    watchers_missing: AtomicUsize,
+}
+
+impl Catalog {
+    /// An empty catalog that waits for `watchers` watchers.
+    pub fn new(client: Client, hub: Arc<Hub>, watchers: usize) -> Arc<Self> {
+        Arc::new(Self {
+            client,
+            hub,
+            entries: Mutex::default(),
+            changes: AtomicU64::new(0),
+            watchers_missing: AtomicUsize::new(watchers),
+        })
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<Namespace, Arc<Declared>>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether every change of metadata is followed right now.
+    pub fn is_followed(&self) -> bool {
+        self.watchers_missing.load(Ordering::SeqCst) == 0
+    }
+
+    /// 503 while changes of metadata are not followed: an open stream could outlive its definition.
+    pub fn check_followed(&self) -> Result<(), Refusal> {
+        if self.is_followed() {
+            return Ok(());
+        }
+        Err(Refusal::new(Kind::Unavailable, "MongoDB is not reachable"))
+    }
+
+    /// What is declared, from memory where that is as good as the database.
+    pub async fn read(&self, namespace: &Namespace) -> Result<Arc<Declared>, Refusal> {
+        if self.is_followed()
+            && let Some(declared) = self.entries().get(namespace)
+        {
+            return Ok(Arc::clone(declared));
+        }
+        self.read_through(namespace).await
+    }
+
+    /// What is declared, from the database.
+    pub async fn read_through(&self, namespace: &Namespace) -> Result<Arc<Declared>, Refusal> {
+        self.load(namespace).await.map_err(|error| mongo::refusal(&error))
+    }
+
+    async fn load(&self, namespace: &Namespace) -> Result<Arc<Declared>, Error> {
+        let before = self.changes.load(Ordering::SeqCst);
+        let properties = Properties::of(&self.client, &namespace.database);
+        let owner = Owner::Collection(&namespace.collection);
+        let (stored, exists) = tokio::try_join!(
+            properties.stored(&owner),
+            metadata::collection_exists(&self.client, namespace)
+        )?;
+        let declared = Arc::new(declared(namespace, stored.as_ref(), exists));
+        let mut entries = self.entries();
+        // What does not exist takes no memory, whoever asks for it.
+        if exists && stored.is_some() && self.changes.load(Ordering::SeqCst) == before && self.is_followed() {
+            entries.insert(namespace.clone(), Arc::clone(&declared));
+        }
+        Ok(declared)
+    }
+
+    /// Whether nothing has changed since `declared` was read.
+    pub fn is_current(&self, namespace: &Namespace, declared: &Arc<Declared>) -> bool {
+        self.is_followed() && self.entries().get(namespace).is_some_and(|entry| Arc::ptr_eq(entry, declared))
+    }
+
+    /// The metadata of a collection was changed by somebody: reads it again and closes the streams that are not what
+    /// they were.
+    pub async fn changed(&self, namespace: &Namespace) -> Result<(), Error> {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        self.entries().remove(namespace);
+        let declared = self.load(namespace).await?;
+        self.hub.reconcile(namespace, &declared.definitions);
+        Ok(())
+    }
+
+    /// The collection was dropped, renamed away, or replaced as a whole.
+    pub async fn dropped(&self, namespace: &Namespace) -> Result<(), Error> {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        self.entries().remove(namespace);
+        let exists = metadata::collection_exists(&self.client, namespace).await?;
+        self.hub.close_collection(namespace, if exists { Close::HistoryLost } else { Close::Gone });
+        Ok(())
+    }
+
+    /// The database was dropped.
+    pub fn database_dropped(&self, database: &DatabaseName) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        self.entries().retain(|namespace, _| namespace.database != *database);
+        self.hub.close_database(database, Close::Gone);
+    }
+
+    /// The metadata of a whole database was dropped.
+    pub async fn properties_dropped(&self, database: &DatabaseName) -> Result<(), Error> {
+        let followed = self.hub.followed();
+        for namespace in followed.iter().filter(|namespace| namespace.database == *database) {
+            self.changed(namespace).await?;
+        }
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        self.entries().retain(|namespace, _| namespace.database != *database);
+        Ok(())
+    }
+
+    /// A watcher's cursor is open. What happened before it is unknown, so all that is followed is read again.
+    pub async fn watcher_opened(&self) -> Result<(), Error> {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        self.entries().clear();
+        for namespace in self.hub.followed() {
+            let declared = self.load(&namespace).await?;
+            if declared.exists {
+                self.hub.reconcile(&namespace, &declared.definitions);
+            } else {
+                self.hub.close_collection(&namespace, Close::Gone);
+            }
+        }
+        self.watchers_missing.fetch_sub(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// A watcher's cursor is lost.
+    pub fn watcher_lost(&self) {
+        self.watchers_missing.fetch_add(1, Ordering::SeqCst);
+        self.entries().clear();
+    }
+}
+
+fn declared(namespace: &Namespace, stored: Option<&Document>, exists: bool) -> Declared {
+    let streams = stored.and_then(|stored| stored.get("streams"));
+    let definitions = Definitions::stored(streams);
+    for note in definitions.notes() {
+        tracing::warn!(%namespace, note, "in stored definitions");
+    }
+    for (stream, definition) in definitions.iter() {
+        if let Err(fault) = definition {
+            tracing::warn!(%namespace, %stream, fault = fault.message(), "a stored definition is broken");
+        }
+    }
+    Declared { streams: streams.cloned(), definitions, exists }
+}

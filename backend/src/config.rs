@@ -1,0 +1,349 @@
+//! Configuration: a TOML file, the environment over it, flags over both.
+//!
+//! Every key is documented at its field. In the environment a key is written `TAILRACE_` and its path with two
+//! underscores for each dot and one for each hyphen: `auth.jwt.secret` is `TAILRACE_AUTH__JWT__SECRET`.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
+
+use serde::Deserialize;
+use shared::{
+    address::{Mount, Mounts},
+    name::DatabaseName,
+    origin::Origins,
+    variables::OperatorCheck,
+};
+
+use crate::authentication::{AuthConfig, Authenticator, EdgeConfig};
+
+/// The prefix of every variable that is ours in the environment.
+const PREFIX: &str = "TAILRACE_";
+
+/// Variables with our prefix that are no keys: they name the file, or belong to the development tools.
+const NOT_KEYS: &[&str] = &["TAILRACE_CONFIG", "TAILRACE_MONGOD", "TAILRACE_CHROMIUM"];
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// Address and port to listen on.
+    pub listen: SocketAddr,
+    /// Where MongoDB is.
+    pub mongodb: MongoConfig,
+    /// Which paths serve which databases. Empty: the database that the URI names (else `test`) at `/`.
+    pub mounts: Vec<Mount>,
+    /// Who callers are.
+    pub auth: AuthConfig,
+    /// The edge workers that this backend believes.
+    pub edge: EdgeConfig,
+    /// Sizes, counts, and times that bound what a client can take.
+    pub limits: Limits,
+    /// Web origins, as `https://app.example`, whose pages may use credentials that browsers send on their own.
+    pub origins: Vec<String>,
+    /// What is logged, and how.
+    pub log: LogConfig,
+    /// Refuse operators in `avars`. Off is for closed networks only.
+    pub aggregation_check_operators: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            mongodb: MongoConfig::default(),
+            mounts: Vec::new(),
+            auth: AuthConfig::default(),
+            edge: EdgeConfig::default(),
+            limits: Limits::default(),
+            origins: Vec::new(),
+            log: LogConfig::default(),
+            aggregation_check_operators: true,
+        }
+    }
+}
+
+/// `mongodb.*`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct MongoConfig {
+    /// Connection string. The servers must be a replica set or a sharded cluster: a standalone has no change streams.
+    pub uri: String,
+}
+
+impl Default for MongoConfig {
+    fn default() -> Self {
+        Self { uri: "mongodb://127.0.0.1:27017".to_owned() }
+    }
+}
+
+/// `limits.*`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Limits {
+    /// Connections at once; one more is answered 503 and closed.
+    pub connections: usize,
+    /// Milliseconds until a request's head must have arrived.
+    pub header_timeout_ms: u64,
+    /// Bytes of a request's head.
+    pub header_bytes: usize,
+    /// Bytes of a request's body.
+    pub body_bytes: usize,
+    /// Bytes of events that wait for one slow client before it is closed with 4003. One event always fits.
+    pub queue_bytes: usize,
+    /// Bytes of one message that a client sends.
+    pub message_bytes: usize,
+    /// Seconds between two pings.
+    pub ping_seconds: u64,
+    /// Seconds in which a client answers a ping before it counts as gone.
+    pub pong_seconds: u64,
+    /// Seconds that clients have to leave when the node shuts down.
+    pub drain_seconds: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 19_000,
+            header_timeout_ms: 10_000,
+            header_bytes: 32 * 1024,
+            body_bytes: 16 * 1024 * 1024,
+            queue_bytes: 1024 * 1024,
+            message_bytes: 64 * 1024,
+            ping_seconds: 25,
+            pong_seconds: 10,
+            drain_seconds: 5,
+        }
+    }
+}
+
+impl Limits {
+    /// How long a request's head may take.
+    pub fn header_timeout(&self) -> Duration {
+        Duration::from_millis(self.header_timeout_ms)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let at_least = |key: &str, value: u64, least: u64| {
+            if value < least {
+                return Err(ConfigError(format!("limits.{key} is {value}, expected at least {least}")));
+            }
+            Ok(())
+        };
+        let bytes = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+        at_least("connections", bytes(self.connections), 1)?;
+        at_least("header-timeout-ms", self.header_timeout_ms, 100)?;
+        // hyper's buffer cannot be smaller.
+        at_least("header-bytes", bytes(self.header_bytes), 8192)?;
+        at_least("queue-bytes", bytes(self.queue_bytes), 1024)?;
+        at_least("message-bytes", bytes(self.message_bytes), 125)?;
+        at_least("ping-seconds", self.ping_seconds, 1)?;
+        at_least("pong-seconds", self.pong_seconds, 1)
+    }
+}
+
+/// `log.*`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LogConfig {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a list such as `info,tailrace::source=debug`.
+    pub level: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// `log.format`
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line, for collectors.
+    Json,
+}
+
+/// A configuration that stops the start. The text names the key and what it takes.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+/// What the command line sets, keyed as in the file.
+pub type Flags = BTreeMap<String, String>;
+
+impl Config {
+    /// Reads the file (if one is named), the environment, and the flags, and checks the whole.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: &Flags,
+    ) -> Result<Self, ConfigError> {
+        let mut table = match file {
+            None => toml::Table::new(),
+            Some(path) => {
+                let place = path.display();
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| ConfigError(format!("{place}: {error}")))?;
+                text.parse().map_err(|error| ConfigError(format!("{place}: {error}")))?
+            }
+        };
+        for (name, value) in environment {
+            let Some(key) = name.strip_prefix(PREFIX).filter(|_| !NOT_KEYS.contains(&name.as_str())) else {
+                continue;
+            };
+            let path: Vec<_> =
+                key.to_ascii_lowercase().split("__").map(|part| part.replace('_', "-")).collect();
+            set(&mut table, &path, &value).map_err(|why| ConfigError(format!("{name}: {why}")))?;
+        }
+        for (key, value) in flags {
+            let path: Vec<_> = key.split('.').map(str::to_owned).collect();
+            set(&mut table, &path, value).map_err(|why| ConfigError(format!("{key}: {why}")))?;
+        }
+        let config: Self = serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|error| {
+            let path = error.path().to_string();
+            let why = error.inner().to_string().trim().replace('\n', " ");
+            ConfigError(if path == "." { why } else { format!("{path}: {why}") })
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        self.limits.check()?;
+        if !self.mounts.is_empty() {
+            Mounts::new(&self.mounts).map_err(ConfigError)?;
+        }
+        // `permissions` is not a key yet.
+        self.auth.check_anonymous(self.listen, false).map_err(ConfigError)?;
+        Authenticator::new(&self.auth, &self.edge).map_err(ConfigError)?;
+        Origins::new(&self.origins).map_err(|why| ConfigError(format!("origins: {why}")))?;
+        Ok(())
+    }
+
+    /// The mounts, or the default one for the database that the connection string names.
+    pub fn mounts(&self, default_database: Option<&str>) -> Result<Mounts, ConfigError> {
+        if !self.mounts.is_empty() {
+            return Mounts::new(&self.mounts).map_err(ConfigError);
+        }
+        let name = default_database.unwrap_or("test");
+        let database = DatabaseName::new(name).ok_or_else(|| {
+            ConfigError(format!("mongodb.uri names the database {name:?}, which cannot be served"))
+        })?;
+        Ok(Mounts::of_database(&database))
+    }
+
+    /// Whether operators in `avars` are refused.
+    pub fn operator_check(&self) -> OperatorCheck {
+        if self.aggregation_check_operators { OperatorCheck::On } else { OperatorCheck::Off }
+    }
+}
+
+/// Puts a text from the environment or a flag at its place. What looks like a TOML list or table is read as one; a
+/// boolean or number as such only where the key takes one, so that a secret of digits stays a text.
+fn set(table: &mut toml::Table, path: &[String], text: &str) -> Result<(), String> {
+    let Some((last, parents)) = path.split_last() else { return Err("names no key".to_owned()) };
+    let mut here = table;
+    for part in parents {
+        let next = here.entry(part.clone()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        here = next.as_table_mut().ok_or_else(|| format!("{part} is a value, not a group of keys"))?;
+    }
+    let texts = ["secret", "uri", "level", "issuer", "audience", "jwks"];
+    let in_keys = parents.last().is_some_and(|parent| parent == "keys");
+    let value = if texts.contains(&last.as_str()) || in_keys {
+        toml::Value::String(text.to_owned())
+    } else {
+        format!("value = {text}")
+            .parse::<toml::Table>()
+            .ok()
+            .and_then(|mut table| table.remove("value"))
+            .unwrap_or_else(|| toml::Value::String(text.to_owned()))
+    };
+    here.insert(last.clone(), value);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn load(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Config, String> {
+        let path = std::env::temp_dir().join(format!("tailrace-{}-{:p}.toml", std::process::id(), file));
+        std::fs::File::create(&path).expect("create").write_all(file.as_bytes()).expect("write");
+        let pairs = |list: &[(&str, &str)]| -> Vec<(String, String)> {
+            list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let loaded = Config::load(Some(&path), pairs(environment), &pairs(flags).into_iter().collect());
+        let place = path.display().to_string();
+        let _ = std::fs::remove_file(&path);
+        loaded.map_err(|error| error.to_string().replace(&place, "FILE"))
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_and_that_over_the_file() {
+        let file = "listen = \"127.0.0.1:1\"\n[mongodb]\nuri = \"mongodb://file\"";
+        let config = load(
+            file,
+            &[("TAILRACE_LISTEN", "127.0.0.1:2"), ("TAILRACE_MONGODB__URI", "mongodb://env")],
+            &[("listen", "127.0.0.1:3")],
+        )
+        .expect("config");
+        assert_eq!(config.listen.port(), 3);
+        assert_eq!(config.mongodb.uri, "mongodb://env");
+    }
+
+    #[test]
+    fn the_environment_takes_booleans_numbers_and_lists() {
+        let config = load(
+            "",
+            &[
+                ("TAILRACE_LIMITS__PING_SECONDS", "7"),
+                ("TAILRACE_AGGREGATION_CHECK_OPERATORS", "false"),
+                ("TAILRACE_MOUNTS", "[{what='*', where='/'}]"),
+                ("TAILRACE_ORIGINS", "['https://a.example']"),
+            ],
+            &[],
+        )
+        .expect("config");
+        assert_eq!(config.limits.ping_seconds, 7);
+        assert_eq!(config.operator_check(), OperatorCheck::Off);
+        assert_eq!(config.mounts[0].what, "*");
+        assert_eq!(config.origins, ["https://a.example"]);
+    }
+
+    #[test]
+    fn a_wrong_key_or_value_is_named_with_what_it_takes() {
+        for (file, expected) in [
+            ("lisen = 1", "unknown field `lisen`, expected one of `listen`, `mongodb`, `mounts`"),
+            ("[limits]\nping = 1", "limits.ping: unknown field `ping`, expected one of `connections`"),
+            ("[limits]\nping-seconds = 'x'", "limits.ping-seconds: invalid type: string \"x\", expected u64"),
+            ("[limits]\nping-seconds = 0", "limits.ping-seconds is 0, expected at least 1"),
+            ("listen = 'here'", "listen: invalid socket address syntax"),
+            ("mounts = [{what = 'x', where = '/'}]", "mounts[0].what is \"x\", expected \"*\", \"/<db>\""),
+            ("[log]\nformat = 'xml'", "log.format: unknown variant `xml`, expected `text` or `json`"),
+            ("listen =", "FILE: TOML parse error"),
+        ] {
+            let error = load(file, &[], &[]).expect_err(file);
+            assert!(error.contains(expected), "{file}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_variable_in_the_environment_stops_the_start() {
+        let error = load("", &[("TAILRACE_LISTN", "127.0.0.1:1")], &[]).expect_err("unknown");
+        assert!(error.contains("unknown field `listn`"), "{error}");
+        load("", &[("TAILRACE_CONFIG", "x"), ("OTHER", "y")], &[]).expect("not ours");
+    }
+
+    #[test]
+    fn the_default_mount_is_the_database_of_the_connection_string() {
+        let config = load("", &[], &[]).expect("config");
+        let configured = |name| config.mounts(name).expect("mounts").configured()[0].clone();
+        assert_eq!(configured(Some("shop")), Mount { what: "/shop".into(), at: "/".into() });
+        assert_eq!(configured(None), Mount { what: "/test".into(), at: "/".into() });
+    }
+}

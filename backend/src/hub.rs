@@ -1,0 +1,152 @@
+//! The hub connects sources to subscribers: who asks for what is already followed joins it.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use mongodb::Client;
+use shared::{
+    close::Close,
+    definition::{Binding, Definition, Definitions},
+    name::{DatabaseName, Namespace, StreamName},
+    refusal::Refusal,
+};
+
+use crate::{
+    source::{self, JoinError, Source},
+    subscription::Subscription,
+};
+
+/// What makes two subscribers share a source: the same stream with the same values, compared by value.
+///
+/// Today a source serves one binding. Where several bindings share a cursor, the key becomes the part of the pipeline
+/// that MongoDB evaluates for all of them, and the source gets a matcher for the rest.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SourceKey {
+    /// The collection.
+    pub namespace: Namespace,
+    /// The stream's name: a change of its definition closes its subscribers and nobody else's.
+    pub stream: StreamName,
+    /// The pipeline with the client's values in it.
+    pub binding: Binding,
+}
+
+/// All open sources of this node.
+#[derive(Debug)]
+pub struct Hub {
+    client: Client,
+    queue_bytes: usize,
+    sources: Mutex<HashMap<SourceKey, Arc<Source>>>,
+}
+
+impl Hub {
+    /// An empty hub. `queue_bytes` bounds what waits for one slow subscriber.
+    pub fn new(client: Client, queue_bytes: usize) -> Arc<Self> {
+        Arc::new(Self { client, queue_bytes, sources: Mutex::default() })
+    }
+
+    fn sources(&self) -> MutexGuard<'_, HashMap<SourceKey, Arc<Source>>> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Joins the source of `key`, or opens it. Returns once its cursor is open: a write that begins now is seen.
+    pub async fn subscribe(
+        self: &Arc<Self>,
+        key: SourceKey,
+        definition: &Definition,
+    ) -> Result<Subscription, Refusal> {
+        loop {
+            let source = self.source(&key, definition);
+            match source.join(self.queue_bytes).await {
+                Ok(subscription) => return Ok(subscription),
+                Err(JoinError::Refused(refusal)) => return Err(refusal),
+                Err(JoinError::Ended) => self.forget(&source),
+            }
+        }
+    }
+
+    fn source(self: &Arc<Self>, key: &SourceKey, definition: &Definition) -> Arc<Source> {
+        let mut sources = self.sources();
+        if let Some(source) = sources.get(key).filter(|source| source.definition() == definition) {
+            return Arc::clone(source);
+        }
+        let source = Source::new(key.clone(), definition.clone());
+        sources.insert(key.clone(), Arc::clone(&source));
+        drop(sources);
+        let hub = Arc::clone(self);
+        let running = Arc::clone(&source);
+        tokio::spawn(async move {
+            source::run(Arc::clone(&running), hub.client.clone()).await;
+            hub.forget(&running);
+        });
+        source
+    }
+
+    fn forget(&self, ended: &Arc<Source>) {
+        let mut sources = self.sources();
+        if sources.get(ended.key()).is_some_and(|source| Arc::ptr_eq(source, ended)) {
+            sources.remove(ended.key());
+        }
+    }
+
+    fn close_where(&self, mut judge: impl FnMut(&Source) -> Option<Close>) {
+        // The lock is not held while subscribers are told.
+        let mut ended = Vec::new();
+        self.sources().retain(|_, source| match judge(source) {
+            None => true,
+            Some(close) => {
+                ended.push((Arc::clone(source), close));
+                false
+            }
+        });
+        for (source, close) in ended {
+            let SourceKey { namespace, stream, .. } = source.key();
+            tracing::info!(%namespace, %stream, code = close.code(), "closing a stream's subscribers");
+            source.close(close);
+        }
+    }
+
+    /// Closes the streams of a collection whose definitions are not what they were.
+    pub fn reconcile(&self, namespace: &Namespace, declared: &Definitions) {
+        self.close_where(|source| {
+            if source.key().namespace != *namespace {
+                return None;
+            }
+            match declared.get(&source.key().stream) {
+                Some(Ok(definition)) if definition == source.definition() => None,
+                Some(_) => Some(Close::DefinitionChanged),
+                None => Some(Close::Gone),
+            }
+        });
+    }
+
+    /// Closes all streams of a collection.
+    pub fn close_collection(&self, namespace: &Namespace, close: Close) {
+        self.close_where(|source| (source.key().namespace == *namespace).then_some(close));
+    }
+
+    /// Closes all streams of a database.
+    pub fn close_database(&self, database: &DatabaseName, close: Close) {
+        self.close_where(|source| (source.key().namespace.database == *database).then_some(close));
+    }
+
+    /// Closes everything.
+    pub fn close_all(&self, close: Close) {
+        self.close_where(|_| Some(close));
+    }
+
+    /// The collections that somebody follows.
+    pub fn followed(&self) -> Vec<Namespace> {
+        let mut followed: Vec<_> = self.sources().keys().map(|key| key.namespace.clone()).collect();
+        followed.sort();
+        followed.dedup();
+        followed
+    }
+
+    /// Open sources and their subscribers.
+    pub fn size(&self) -> (usize, usize) {
+        let sources = self.sources();
+        (sources.len(), sources.values().map(|source| source.len()).sum())
+    }
+}

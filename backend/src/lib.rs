@@ -1,0 +1,32 @@
+//! The native server: holds MongoDB's change streams, and forwards their events to clients.
+//!
+//! An event's way is the order of the modules: [`source`] reads it from a cursor, the [`hub`] knows who shares the source,
+//! a [`subscription`] queues it, and [`websocket`] or [`sse`] writes it. A request's way is [`server`] → [`routes`] →
+//! [`app`] → [`stream`] or [`api`]. What is declared comes from [`metadata`], is kept by the [`catalog`], and is followed
+//! by the [`watcher`].
+
+pub mod answer;
+pub mod api;
+pub mod app;
+pub mod authentication;
+pub mod backoff;
+pub mod body;
+pub mod catalog;
+pub mod config;
+pub mod edge;
+pub mod event;
+pub mod health;
+pub mod hub;
+pub mod logging;
+pub mod metadata;
+pub mod mongo;
+pub mod permission;
+pub mod position;
+pub mod routes;
+pub mod server;
+pub mod source;
+pub mod sse;
+pub mod stream;
+pub mod subscription;
+pub mod watcher;
+pub mod websocket;

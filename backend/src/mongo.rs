@@ -1,0 +1,115 @@
+//! The connections to MongoDB, and what its errors mean to a client.
+
+use std::time::Duration;
+
+use mongodb::{
+    Client,
+    bson::doc,
+    error::{Error, ErrorKind},
+    options::ClientOptions,
+};
+use shared::refusal::{Kind, Refusal};
+
+use crate::config::{ConfigError, MongoConfig};
+
+/// How long an operation waits for a usable server. A request is answered within five seconds (503 if need be).
+const SERVER_SELECTION: Duration = Duration::from_secs(3);
+
+/// The two pools of connections.
+#[derive(Clone, Debug)]
+pub struct Mongo {
+    /// For short operations.
+    pub operations: Client,
+    /// For change streams. Each open cursor occupies a connection while it waits for events, so that one pool for both
+    /// would stop every short operation once there are as many cursors as connections.
+    pub streams: Client,
+    default_database: Option<String>,
+}
+
+impl Mongo {
+    /// Reads the connection string; connects later, when first used.
+    pub async fn new(config: &MongoConfig) -> Result<Self, ConfigError> {
+        let named = |error: Error| ConfigError(format!("mongodb.uri: {error}"));
+        let mut options = ClientOptions::parse(&config.uri).await.map_err(named)?;
+        options.app_name.get_or_insert_with(|| "tailrace".to_owned());
+        options.server_selection_timeout.get_or_insert(SERVER_SELECTION);
+        options.connect_timeout.get_or_insert(SERVER_SELECTION);
+        let default_database = options.default_database.clone();
+
+        let mut for_streams = options.clone();
+        for_streams.max_pool_size = Some(u32::MAX);
+        for_streams.max_connecting = Some(16);
+        options.max_pool_size.get_or_insert(64);
+        Ok(Self {
+            operations: Client::with_options(options).map_err(named)?,
+            streams: Client::with_options(for_streams).map_err(named)?,
+            default_database,
+        })
+    }
+
+    /// The database that the connection string names.
+    pub fn default_database(&self) -> Option<&str> {
+        self.default_database.as_deref()
+    }
+
+    /// Whether a primary answers now.
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.operations.database("admin").run_command(doc! { "ping": 1 }).await.map(|_| ())
+    }
+}
+
+/// What an error of MongoDB says about what to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// No server, or one that steps down or starts: the same again, later, will work.
+    Unreachable,
+    /// The oplog does not hold the position any more (`ChangeStreamHistoryLost` and its kin).
+    HistoryLost,
+    /// MongoDB refuses the command itself, with this code.
+    Refused(i32),
+}
+
+/// Codes that pass by themselves: those of the driver specifications ("Server Discovery and Monitoring", "Change
+/// Streams") and interruptions by an operator.
+const PASSING: &[i32] = &[
+    6, 7, 43, 63, 89, 91, 133, 134, 150, 175, 189, 202, 234, 237, 262, 290, 317, 358, 384, 9001, 10058,
+    10107, 11600, 11601, 11602, 13388, 13435, 13436, 50, 24, 112, 133, 216, 365, 374,
+];
+
+/// Sorts an error.
+pub fn fault(error: &Error) -> Fault {
+    match error.kind.as_ref() {
+        ErrorKind::Command(command) => match command.code {
+            // 136 CappedPositionLost, 280 ChangeStreamFatalError, 286 ChangeStreamHistoryLost
+            136 | 280 | 286 => Fault::HistoryLost,
+            code if PASSING.contains(&code) => Fault::Unreachable,
+            _ if error.contains_label("ResumableChangeStreamError") => Fault::Unreachable,
+            code => Fault::Refused(code),
+        },
+        ErrorKind::Write(_) | ErrorKind::InsertMany(_) | ErrorKind::BulkWrite(_) => Fault::Refused(0),
+        ErrorKind::InvalidArgument { .. }
+        | ErrorKind::BsonDeserialization(_)
+        | ErrorKind::BsonSerialization(_) => Fault::Refused(0),
+        _ => Fault::Unreachable,
+    }
+}
+
+/// The message of MongoDB itself, without the driver's wrapping.
+pub fn message(error: &Error) -> String {
+    match error.kind.as_ref() {
+        ErrorKind::Command(command) => command.message.clone(),
+        ErrorKind::Write(mongodb::error::WriteFailure::WriteError(write)) => write.message.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// The answer to a client whose request MongoDB did not carry out.
+pub fn refusal(error: &Error) -> Refusal {
+    match fault(error) {
+        Fault::Unreachable => {
+            tracing::warn!(%error, "MongoDB is not reachable");
+            Refusal::new(Kind::Unavailable, "MongoDB is not reachable")
+        }
+        Fault::HistoryLost | Fault::Refused(_) => Refusal::new(Kind::RefusedByMongo, message(error)),
+    }
+}

@@ -1,0 +1,174 @@
+//! Opening a stream: from a judged request to a subscription, and from that to a socket or an event stream.
+
+use std::{sync::Arc, time::Duration};
+
+use bson::DateTime;
+use serde_json::json;
+use shared::{
+    address::Address,
+    admission::{Admitted, StreamRequest, Wanted},
+    name::{Namespace, StreamName},
+    refusal::{Kind, Refusal},
+    request::Head,
+    variables::ServerVariables,
+};
+use tokio::time::timeout;
+use warp::reply::Response;
+
+use crate::{
+    answer,
+    app::App,
+    authentication::Caller,
+    catalog::Declared,
+    hub::SourceKey,
+    routes::Upgrade,
+    sse,
+    subscription::Subscription,
+    websocket::{self, Handshake},
+};
+
+/// A client is told within this time, 503 if need be. The edge waits for eight seconds.
+const OPENS_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often a definition may change while one request opens its stream.
+const ATTEMPTS: usize = 10;
+
+/// Answers a request for a stream.
+pub async fn open(
+    app: &Arc<App>,
+    head: &Head,
+    upgrade: Option<Upgrade>,
+    caller: &Caller,
+    namespace: &Namespace,
+    name: &StreamName,
+) -> Result<Response, Refusal> {
+    let opening = async {
+        app.catalog.check_followed()?;
+        for _ in 0..ATTEMPTS {
+            let (declared, admitted) = admit(app, head, caller, namespace, name).await?;
+            if admitted.request.wanted == Wanted::Nothing {
+                return Err(Refusal::new(Kind::NeedsUpgrade, "Change Stream requires WebSocket or SSE"));
+            }
+            let key = SourceKey {
+                namespace: namespace.clone(),
+                stream: name.clone(),
+                binding: admitted.binding.clone(),
+            };
+            let subscription = app.hub.subscribe(key, &admitted.definition).await?;
+            // The definition may have changed between its reading and the subscription; then nobody closes this one.
+            if app.catalog.is_current(namespace, &declared) {
+                return Ok((subscription, admitted.request));
+            }
+        }
+        Err(Refusal::new(Kind::Unavailable, "the definition keeps changing"))
+    };
+    let (subscription, request) = timeout(OPENS_WITHIN, opening).await.unwrap_or_else(|_| {
+        Err(Refusal::new(Kind::Unavailable, "MongoDB did not open the stream in time"))
+    })?;
+    respond(app, upgrade, caller, subscription, request)
+}
+
+fn respond(
+    app: &Arc<App>,
+    upgrade: Option<Upgrade>,
+    caller: &Caller,
+    subscription: Subscription,
+    request: StreamRequest,
+) -> Result<Response, Refusal> {
+    match request.wanted {
+        Wanted::EventStream => Ok(sse::respond(
+            subscription,
+            request.json_mode,
+            caller.expires_at,
+            app.config.limits.ping_seconds,
+        )),
+        Wanted::Upgrade { key, negotiated } => {
+            let upgrade = upgrade.ok_or_else(|| {
+                Refusal::new(Kind::BadRequest, "this connection cannot be upgraded, expected HTTP/1.1")
+            })?;
+            let handshake = Handshake { key, echo: negotiated.echo };
+            let response = handshake.response();
+            let session = websocket::Session::new(
+                subscription,
+                request.json_mode,
+                caller.expires_at,
+                &app.config.limits,
+            );
+            app.sockets.spawn(async move {
+                let Upgrade { connection, place } = upgrade;
+                match connection.await {
+                    Ok(upgraded) => session.run(upgraded).await,
+                    Err(error) => tracing::debug!(%error, "the client left during the handshake"),
+                }
+                drop(place);
+            });
+            Ok(response)
+        }
+        Wanted::Nothing => Err(Refusal::new(Kind::NeedsUpgrade, "Change Stream requires WebSocket or SSE")),
+    }
+}
+
+/// Judges the request against what is declared. A refusal comes from the database, not from memory: what was declared a
+/// moment ago on another node is never refused.
+async fn admit(
+    app: &App,
+    head: &Head,
+    caller: &Caller,
+    namespace: &Namespace,
+    name: &StreamName,
+) -> Result<(Arc<Declared>, Admitted), Refusal> {
+    let server = ServerVariables {
+        user: caller.identity.claims().map(shared::identity::Claims::document),
+        now: DateTime::now(),
+    };
+    let judge = |declared: &Declared| {
+        let definitions = declared.exists.then_some(&declared.definitions);
+        shared::admission::judge(head, definitions, name, &server, app.config.operator_check())
+    };
+    let declared = app.catalog.read(namespace).await?;
+    if let Ok(admitted) = judge(&declared) {
+        return Ok((declared, admitted));
+    }
+    let declared = app.catalog.read_through(namespace).await?;
+    let admitted = judge(&declared)?;
+    Ok((declared, admitted))
+}
+
+/// `GET …/_streams`: the streams of a collection, with their addresses and the variables that they need.
+pub async fn list(
+    app: &App,
+    head: &Head,
+    address: &Address,
+    namespace: &Namespace,
+) -> Result<Response, Refusal> {
+    if !head.method.is_safe() {
+        return Err(Refusal::method_not_allowed(head.method.as_str(), "GET, HEAD, OPTIONS"));
+    }
+    let declared = app.catalog.read_through(namespace).await?;
+    if !declared.exists {
+        return Err(Refusal::new(Kind::NotFound, "Collection does not exist"));
+    }
+    let streams: Vec<_> = declared
+        .definitions
+        .iter()
+        .map(|(name, definition)| {
+            let href = format!("{}/{}", address.canonical, encoded(name));
+            match definition {
+                Ok(definition) => {
+                    let variables: Vec<_> = definition
+                        .variables()
+                        .iter()
+                        .map(|variable| json!({ "name": variable.name, "required": variable.required }))
+                        .collect();
+                    json!({ "uri": name.as_str(), "href": href, "variables": variables })
+                }
+                Err(fault) => json!({ "uri": name.as_str(), "href": href, "fault": fault.message() }),
+            }
+        })
+        .collect();
+    Ok(answer::json(json!(streams).to_string()))
+}
+
+fn encoded(name: &StreamName) -> String {
+    percent_encoding::utf8_percent_encode(name.as_str(), percent_encoding::NON_ALPHANUMERIC).to_string()
+}

@@ -1,0 +1,102 @@
+//! The one judgement of a request for a stream: by the edge from cached definitions, by the backend from its own.
+//!
+//! Credentials and permissions come first and are judged elsewhere (401, 403). Here: 404 before 405 before 400, so that a
+//! request for what does not exist learns nothing else.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{Method, header};
+
+use crate::{
+    definition::{Binding, Definition, Definitions},
+    event_json::JsonMode,
+    name::StreamName,
+    protocol::Negotiated,
+    refusal::{Kind, Refusal},
+    request::{Head, Query},
+    variables::{OperatorCheck, ServerVariables, Variables},
+};
+
+/// In which way the client wants its events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Over a WebSocket.
+    Upgrade {
+        /// `Sec-WebSocket-Key`, checked.
+        key: String,
+        /// The sub-protocol.
+        negotiated: Negotiated,
+    },
+    /// As server-sent events.
+    EventStream,
+    /// Not at all: a plain GET, by which a browser learns why its upgrade was refused.
+    Nothing,
+}
+
+/// What a request for a stream says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamRequest {
+    /// In which way.
+    pub wanted: Wanted,
+    /// In which JSON.
+    pub json_mode: JsonMode,
+}
+
+/// A request that may be served.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    /// What it says.
+    pub request: StreamRequest,
+    /// What was declared.
+    pub definition: Definition,
+    /// The definition with the client's values in it.
+    pub binding: Binding,
+}
+
+/// Judges a request for the stream `name`; `definitions` is `None` where the collection does not exist.
+pub fn judge(
+    head: &Head,
+    definitions: Option<&Definitions>,
+    name: &StreamName,
+    server: &ServerVariables,
+    operators: OperatorCheck,
+) -> Result<Admitted, Refusal> {
+    let definition = definitions.and_then(|definitions| definitions.get(name)).ok_or_else(Refusal::no_stream)?;
+    if !matches!(head.method, Method::GET | Method::HEAD) {
+        return Err(Refusal::method_not_allowed(head.method.as_str(), "GET, HEAD, OPTIONS"));
+    }
+    let query = Query::parse(head.query.as_deref())?;
+    let wanted = wanted(head)?;
+    let json_mode = JsonMode::parse(query.get("jsonMode"))?;
+    for later in ["position", "resumeAfter", "snapshot"] {
+        if query.get(later).is_some() {
+            let message = format!("parameter {later} is not supported yet");
+            return Err(Refusal::new(Kind::BadRequest, message));
+        }
+    }
+    let definition = definition.as_ref().map_err(Clone::clone)?;
+    let variables = Variables::parse(query.get("avars"), operators)?;
+    let binding = definition.bind(&variables, server)?;
+    Ok(Admitted {
+        request: StreamRequest { wanted, json_mode },
+        definition: definition.clone(),
+        binding,
+    })
+}
+
+fn wanted(head: &Head) -> Result<Wanted, Refusal> {
+    if !head.is_upgrade() {
+        let stream = head.method == Method::GET && head.wants_event_stream();
+        return Ok(if stream { Wanted::EventStream } else { Wanted::Nothing });
+    }
+    let version = head.header("sec-websocket-version").unwrap_or_default();
+    if version != "13" {
+        let message = format!("Sec-WebSocket-Version is {version:?}, expected 13");
+        return Err(Refusal::new(Kind::UpgradeRequired, message));
+    }
+    let key = head.headers.get(header::SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok()).unwrap_or_default();
+    // RFC 6455, section 4.2.1: 16 bytes in base64.
+    if !STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16) {
+        return Err(Refusal::new(Kind::BadRequest, "Sec-WebSocket-Key is not 16 bytes in base64"));
+    }
+    Ok(Wanted::Upgrade { key: key.to_owned(), negotiated: Negotiated::of(&head.headers)? })
+}
