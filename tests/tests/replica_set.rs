@@ -1,7 +1,7 @@
 //! A real replica set survives what the end-to-end tests do to it.
 
-use tailrace_parts::mongod::Mongod;
-use tailrace_parts::replica_set::ReplicaSet;
+use parts::mongod::Mongod;
+use parts::replica_set::ReplicaSet;
 
 #[tokio::test]
 async fn another_member_becomes_primary_when_the_primary_is_killed_and_the_killed_one_returns() {

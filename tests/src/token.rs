@@ -1,0 +1,55 @@
+//! Tokens as the tests need them: right ones, and wrong in any way.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use parts::deployment::{JWT_AUDIENCE, JWT_SECRET};
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+/// A token that the guarded servers accept, for ten minutes, with these claims besides.
+pub fn valid(claims: &Value) -> String {
+    hs256(JWT_SECRET.as_bytes(), &with_defaults(claims))
+}
+
+/// The claims that every valid token has, with these over them.
+///
+/// # Panics
+/// When the claims are no object.
+pub fn with_defaults(claims: &Value) -> Value {
+    let mut all = json!({ "sub": "a test", "aud": JWT_AUDIENCE, "exp": now() + 600 });
+    for (name, value) in claims.as_object().expect("claims are an object") {
+        all[name] = value.clone();
+    }
+    all
+}
+
+/// These claims, signed with HMAC and SHA-256 under any secret.
+///
+/// # Panics
+/// Never: HMAC takes a key of any length.
+pub fn hs256(secret: &[u8], claims: &Value) -> String {
+    signed(&json!({ "alg": "HS256", "typ": "JWT" }), claims, |input| {
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes a key of any length");
+        mac.update(input);
+        mac.finalize().into_bytes().to_vec()
+    })
+}
+
+/// Any header and claims, with any signature over them (RFC 7515, section 7.1).
+pub fn signed(header: &Value, claims: &Value, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let input = format!("{}.{}", part(header), part(claims));
+    let signature = URL_SAFE_NO_PAD.encode(sign(input.as_bytes()));
+    format!("{input}.{signature}")
+}
+
+/// Seconds since 1970.
+///
+/// # Panics
+/// When the clock is before that.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_secs()
+}
