@@ -22,6 +22,7 @@ pub mod metadata;
 pub mod mongo;
 pub mod permission;
 pub mod position;
+pub mod request_line;
 pub mod routes;
 pub mod server;
 pub mod source;

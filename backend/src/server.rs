@@ -26,6 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     app::App,
+    request_line::Mended,
     routes::{self, Connection},
 };
 
@@ -68,7 +69,7 @@ pub async fn run(app: Arc<App>, listener: TcpListener, shutdown: impl Future<Out
             .timer(TokioTimer::new())
             .header_read_timeout(app.config.limits.header_timeout())
             .max_buf_size(app.config.limits.header_bytes)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(Mended::new(stream)), service)
             .with_upgrades();
         let stopping = stopping.clone();
         connections.spawn(async move {
