@@ -16,8 +16,7 @@ use crate::{address::Mount, identity::EdgeKeys, name::Namespace, origin::Origins
 /// The header of the answer that carries its MAC, as `<key id>.<base64url>`.
 pub const MAC_HEADER: HeaderName = HeaderName::from_static("tailrace-mac");
 
-/// How old data may be that refuses a request, in milliseconds. Older data may only let pass: a definition that was
-/// created a moment ago is never refused from a stale cache.
+/// How old data may be at most that refuses a request, in milliseconds. Older data may only let pass.
 pub const REFUSES_UP_TO: u64 = 1_000;
 
 /// How old data may be that lets pass, in milliseconds: the backend judges again, so this bounds only needless trips.
@@ -157,17 +156,6 @@ pub struct Cached<T> {
     fetched: u64,
 }
 
-/// What data of a certain age may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Fresh: it may refuse and let pass.
-    Decides,
-    /// Cached: it may let pass; before it refuses it must be fetched again.
-    Passes,
-    /// Too old for anything.
-    Expired,
-}
-
 impl<T> Cached<T> {
     /// Data whose fetch *began* at `fetched`: what was written before that moment is in it.
     pub fn new(data: T, fetched: u64) -> Self {
@@ -184,18 +172,47 @@ impl<T> Cached<T> {
         &self.data
     }
 
-    /// What it may do at `now`.
-    pub fn standing(&self, now: u64) -> Standing {
-        match now.saturating_sub(self.fetched) {
-            age if age <= REFUSES_UP_TO => Standing::Decides,
-            age if age <= PASSES_UP_TO => Standing::Passes,
-            _ => Standing::Expired,
+    /// Whether it may let a request pass.
+    pub fn may_pass(&self, now: u64) -> bool {
+        now.saturating_sub(self.fetched) <= PASSES_UP_TO
+    }
+
+    /// Whether it may refuse a request that arrived at `arrived`; if not, it is to be fetched again first.
+    ///
+    /// Data that was fetched since the request arrived may. That of the last second may only while the budget for
+    /// fetching is spent: what was created within that second would be refused.
+    pub fn may_refuse(&self, arrived: u64, now: u64, budget: &mut Budget) -> bool {
+        self.fetched >= arrived || (now.saturating_sub(self.fetched) <= REFUSES_UP_TO && !budget.spend(now))
+    }
+}
+
+/// How often the data of one subject may be fetched for the sake of refusals, so that a flood of requests that are all
+/// refused is no flood for the backend.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Budget {
+    second: u64,
+    spent: u32,
+}
+
+impl Budget {
+    /// Fetches in one second.
+    const PER_SECOND: u32 = 20;
+
+    fn spend(&mut self, now: u64) -> bool {
+        let second = now / 1_000;
+        if self.second != second {
+            *self = Self { second, spent: 0 };
         }
+        self.spent += 1;
+        self.spent <= Self::PER_SECOND
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use bson::{bson, oid::ObjectId};
 
     use super::*;
@@ -245,13 +262,24 @@ mod tests {
     }
 
     #[test]
-    fn only_data_of_the_last_second_may_refuse() {
+    fn data_from_before_a_request_does_not_refuse_it_but_lets_it_pass() {
+        let mut budget = Budget::default();
         let cached = Cached::new((), 5_000);
-        assert_eq!(cached.standing(5_000), Standing::Decides);
-        assert_eq!(cached.standing(6_000), Standing::Decides);
-        assert_eq!(cached.standing(6_001), Standing::Passes);
-        assert_eq!(cached.standing(65_001), Standing::Expired);
-        assert_eq!(Cached::from_store((), 9_000).standing(9_000), Standing::Passes);
+        assert!(cached.may_refuse(5_000, 5_100, &mut budget));
+        assert!(!cached.may_refuse(5_001, 5_100, &mut budget), "it may have been created in between");
+        assert!(cached.may_pass(65_000));
+        assert!(!cached.may_pass(65_001));
+        let stored = Cached::from_store((), 9_000);
+        assert!(stored.may_pass(9_000) && !stored.may_refuse(9_000, 9_000, &mut budget));
+    }
+
+    #[test]
+    fn a_flood_of_refusals_is_no_flood_of_fetches_and_even_then_only_the_last_second_refuses() {
+        let mut budget = Budget::default();
+        let cached = Cached::new((), 5_000);
+        let fetches = (0..1_000).filter(|_| !cached.may_refuse(5_500, 5_500, &mut budget)).count();
+        assert_eq!(fetches, 20);
+        assert!(!cached.may_refuse(6_001, 6_001, &mut budget));
     }
 
     #[test]

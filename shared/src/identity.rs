@@ -324,6 +324,9 @@ pub fn verify(
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use bson::doc;
 
     use super::*;

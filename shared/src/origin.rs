@@ -147,6 +147,9 @@ impl From<Origins> for Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use super::*;
 
     fn from(origin: &str) -> HeaderMap {

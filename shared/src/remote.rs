@@ -39,6 +39,16 @@ impl Remote {
         Ok(Self(remote.0.trim_end_matches('/').to_owned()))
     }
 
+    /// What a request to it has as its `Host`: without a port that is the scheme's own.
+    pub fn host(&self) -> String {
+        let Ok(uri) = self.0.parse::<Uri>() else { return String::new() };
+        let own_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+        let host = uri.host().unwrap_or_default().to_ascii_lowercase();
+        uri.port_u16()
+            .filter(|port| *port != own_port)
+            .map_or_else(|| host.clone(), |port| format!("{host}:{port}"))
+    }
+
     /// Whether it is on the loopback interface.
     pub fn is_loopback(&self) -> bool {
         self.0.parse::<Uri>().is_ok_and(|uri| uri.host().is_some_and(is_loopback))
@@ -58,6 +68,9 @@ fn is_loopback(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use super::*;
 
     #[test]
@@ -75,6 +88,18 @@ mod tests {
             ["", "a.example", "/x", "ftp://a.example", "https://u:p@a.example", "http://127.0.0.1.example"]
         {
             assert!(Remote::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_host_is_what_a_request_to_it_says() {
+        for (address, host) in [
+            ("https://Node.example:443", "node.example"),
+            ("http://127.0.0.1:8080", "127.0.0.1:8080"),
+            ("http://[::1]:80", "[::1]"),
+            ("https://node.example:80", "node.example:80"),
+        ] {
+            assert_eq!(Remote::parse(address).map(|remote| remote.host()).as_deref(), Ok(host));
         }
     }
 

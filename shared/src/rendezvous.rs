@@ -49,6 +49,9 @@ fn weight(backend: &Remote, key: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use super::*;
 
     fn backends(count: usize) -> Backends {

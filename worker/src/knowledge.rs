@@ -1,0 +1,259 @@
+//! What the edge knows of the deployment: mounts and origins, and the stream definitions of collections.
+//!
+//! It comes from the backend and is kept in this isolate and in a named cache. What is kept may only let pass; before it
+//! refuses it is fetched again (`shared::edge_definitions::Cached`).
+
+use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Duration};
+
+use http::Method;
+use shared::{
+    address::Mounts,
+    definition::Definitions,
+    edge_definitions::{self, Budget, Cached, MAC_HEADER, PASSES_UP_TO, Signed, Subject},
+    identity::{Identity, Purpose, Statement},
+    name::Namespace,
+    origin::{Origins, Verdict},
+    refusal::{Kind, Refusal},
+    variables::OperatorCheck,
+};
+use worker::{Cache, Context, console_error, console_warn};
+
+use crate::{
+    runtime,
+    settings::Settings,
+    upstream::{self, Outgoing},
+};
+
+/// The most collections that an isolate keeps: more names than that come from someone who invents them.
+const MOST: usize = 1_000;
+
+/// The largest answer that is read, in bytes: a document of MongoDB's, in base64.
+const LIMIT: usize = 24 * 1024 * 1024;
+
+/// The settings of the deployment, checked.
+#[derive(Debug)]
+pub(crate) struct Deployment {
+    pub(crate) mounts: Mounts,
+    pub(crate) origins: Origins,
+    pub(crate) operators: OperatorCheck,
+}
+
+/// The definitions of a collection; `None` where it has none.
+pub(crate) type Declared = Option<Definitions>;
+
+/// One subject's data with its budget for fetches.
+struct Entry<T> {
+    cached: Cached<Rc<T>>,
+    budget: Budget,
+}
+
+thread_local! {
+    static DEPLOYMENT: RefCell<Option<Entry<Deployment>>> = const { RefCell::new(None) };
+    static COLLECTIONS: RefCell<HashMap<Namespace, Entry<Declared>>> = RefCell::default();
+}
+
+/// How the edge asks: for one request, which arrived at a moment of its own.
+pub(crate) struct Knowledge<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) context: &'a Context,
+    /// When the request arrived, in milliseconds.
+    pub(crate) arrived: u64,
+}
+
+impl Knowledge<'_> {
+    /// The settings, possibly kept ones: they may let pass.
+    pub(crate) async fn deployment(&self) -> Result<Rc<Deployment>, Refusal> {
+        let kept = DEPLOYMENT.with_borrow(|entry| {
+            entry
+                .as_ref()
+                .filter(|entry| entry.cached.may_pass(runtime::now()))
+                .map(|entry| entry.cached.data().clone())
+        });
+        if let Some(kept) = kept {
+            return Ok(kept);
+        }
+        if let Some(signed) = self.from_cache(&Subject::Settings).await
+            && let Ok(deployment) = self.read_deployment(&signed)
+        {
+            let deployment = Rc::new(deployment);
+            keep_deployment(Cached::from_store(deployment.clone(), runtime::now()));
+            return Ok(deployment);
+        }
+        self.fresh_deployment().await
+    }
+
+    /// The settings, as they may refuse this request.
+    pub(crate) async fn deciding_deployment(&self) -> Result<Rc<Deployment>, Refusal> {
+        let deciding = DEPLOYMENT.with_borrow_mut(|entry| {
+            let Entry { cached, budget } = entry.as_mut()?;
+            cached.may_refuse(self.arrived, runtime::now(), budget).then(|| cached.data().clone())
+        });
+        match deciding {
+            Some(deciding) => Ok(deciding),
+            None => self.fresh_deployment().await,
+        }
+    }
+
+    async fn fresh_deployment(&self) -> Result<Rc<Deployment>, Refusal> {
+        let (signed, began) = self.fetch(&Subject::Settings, "").await?;
+        let deployment = Rc::new(self.read_deployment(&signed).map_err(|fault| misread(&fault))?);
+        keep_deployment(Cached::new(deployment.clone(), began));
+        self.to_cache(&Subject::Settings, &signed);
+        Ok(deployment)
+    }
+
+    /// The definitions of a collection, possibly kept ones: they may let pass.
+    pub(crate) async fn declared(&self, namespace: &Namespace) -> Result<Rc<Declared>, Refusal> {
+        let kept = COLLECTIONS.with_borrow(|collections| {
+            let entry = collections.get(namespace).filter(|entry| entry.cached.may_pass(runtime::now()))?;
+            Some(entry.cached.data().clone())
+        });
+        if let Some(kept) = kept {
+            return Ok(kept);
+        }
+        if let Some(signed) = self.from_cache(&Subject::Collection(namespace.clone())).await
+            && let Ok(declared) = self.read_declared(namespace, &signed)
+        {
+            let declared = Rc::new(declared);
+            keep_declared(namespace, Cached::from_store(declared.clone(), runtime::now()));
+            return Ok(declared);
+        }
+        self.fresh_declared(namespace).await
+    }
+
+    /// The definitions of a collection, as they may refuse this request.
+    pub(crate) async fn deciding_declared(&self, namespace: &Namespace) -> Result<Rc<Declared>, Refusal> {
+        let deciding = COLLECTIONS.with_borrow_mut(|collections| {
+            let Entry { cached, budget } = collections.get_mut(namespace)?;
+            cached.may_refuse(self.arrived, runtime::now(), budget).then(|| cached.data().clone())
+        });
+        match deciding {
+            Some(deciding) => Ok(deciding),
+            None => self.fresh_declared(namespace).await,
+        }
+    }
+
+    async fn fresh_declared(&self, namespace: &Namespace) -> Result<Rc<Declared>, Refusal> {
+        let subject = Subject::Collection(namespace.clone());
+        let (signed, began) = self.fetch(&subject, &namespace.to_string()).await?;
+        let declared = Rc::new(self.read_declared(namespace, &signed).map_err(|fault| misread(&fault))?);
+        keep_declared(namespace, Cached::new(declared.clone(), began));
+        self.to_cache(&subject, &signed);
+        Ok(declared)
+    }
+
+    fn read_deployment(&self, signed: &Signed) -> Result<Deployment, String> {
+        let edge_definitions::Settings { mounts, origins, check_operators } =
+            signed.read_settings(&self.settings.keys, &self.settings.deployment)?;
+        Ok(Deployment {
+            mounts: Mounts::new(&mounts)?,
+            origins: self.settings.origins.clone().unwrap_or(origins),
+            operators: if check_operators { OperatorCheck::On } else { OperatorCheck::Off },
+        })
+    }
+
+    fn read_declared(&self, namespace: &Namespace, signed: &Signed) -> Result<Declared, String> {
+        let collection = signed.read_collection(namespace, &self.settings.keys, &self.settings.deployment)?;
+        Ok(collection.streams.map(|streams| Definitions::stored(Some(&streams))))
+    }
+
+    /// Asks the backend, and says when that began.
+    async fn fetch(&self, subject: &Subject, key: &str) -> Result<(Signed, u64), Refusal> {
+        let began = runtime::now();
+        let statement = Statement { identity: Identity::Anonymous, client: None, origin: Verdict::Absent };
+        let headers = web_sys::Headers::new()
+            .map_err(|_| Refusal::new(Kind::Internal, "internal fault at the edge"))?;
+        let outgoing = Outgoing {
+            method: &Method::GET,
+            path: &subject.path(),
+            query: None,
+            headers: &headers,
+            body: None,
+            statement: &statement,
+            purpose: Purpose::Definitions,
+        };
+        let answer = upstream::send(&outgoing, key, self.settings).await?;
+        match answer.status() {
+            200 => {}
+            // Its own "not now": MongoDB is away.
+            503 => return Err(Refusal::new(Kind::Unavailable, "the backend does not know its streams yet")),
+            status => {
+                console_error!(
+                    "{}: the backend answered {status}: do EDGE_KEY and EDGE_AUDIENCE equal its edge.keys and edge.audience?",
+                    subject.path()
+                );
+                return Err(Refusal::new(Kind::Internal, "the edge is misconfigured: its log says where"));
+            }
+        }
+        let mac = answer.headers().get(MAC_HEADER.as_str()).ok().flatten().unwrap_or_default();
+        let body = runtime::body(&answer, LIMIT, Duration::from_secs(8)).await;
+        let body = body.map_err(|fault| {
+            console_warn!("{}: {fault}", subject.path());
+            Refusal::new(Kind::Unavailable, "no backend answered")
+        })?;
+        Ok((Signed { body, mac }, began))
+    }
+
+    fn address(&self, subject: &Subject) -> String {
+        // No host of this name exists; the cache wants an address.
+        let deployment = percent_encoding::utf8_percent_encode(
+            &self.settings.deployment,
+            percent_encoding::NON_ALPHANUMERIC,
+        );
+        format!("https://tailrace.invalid/{deployment}{}", subject.path())
+    }
+
+    /// From the named cache, which other isolates of this place fill; best effort.
+    async fn from_cache(&self, subject: &Subject) -> Option<Signed> {
+        let mut answer =
+            Cache::open(CACHE.to_owned()).await.get(self.address(subject), false).await.ok()??;
+        let mac = answer.headers().get(MAC_HEADER.as_str()).ok()??;
+        Some(Signed { body: answer.text().await.ok()?, mac })
+    }
+
+    /// Into the named cache, behind the answer; best effort.
+    fn to_cache(&self, subject: &Subject, signed: &Signed) {
+        let (address, signed) = (self.address(subject), signed.clone());
+        self.context.wait_until(async move {
+            let headers = worker::Headers::new();
+            let age = format!("max-age={}", PASSES_UP_TO / 1_000);
+            if headers.set(MAC_HEADER.as_str(), &signed.mac).is_ok()
+                && headers.set("cache-control", &age).is_ok()
+                && let Ok(answer) = worker::Response::ok(signed.body)
+            {
+                let put =
+                    Cache::open(CACHE.to_owned()).await.put(address, answer.with_headers(headers)).await;
+                drop(put); // it does nothing on workers.dev or behind Access, and all works without it
+            }
+        });
+    }
+}
+
+/// The name of the cache.
+const CACHE: &str = "tailrace";
+
+fn misread(fault: &str) -> Refusal {
+    console_error!("{fault}: do EDGE_KEY and EDGE_AUDIENCE equal the backend's edge.keys and edge.audience?");
+    Refusal::new(Kind::Internal, "the edge is misconfigured: its log says where")
+}
+
+fn keep_deployment(cached: Cached<Rc<Deployment>>) {
+    DEPLOYMENT.with_borrow_mut(|entry| {
+        let budget = entry.as_ref().map(|entry| entry.budget).unwrap_or_default();
+        *entry = Some(Entry { cached, budget });
+    });
+}
+
+fn keep_declared(namespace: &Namespace, cached: Cached<Rc<Declared>>) {
+    COLLECTIONS.with_borrow_mut(|collections| {
+        if collections.len() >= MOST && !collections.contains_key(namespace) {
+            let now = runtime::now();
+            collections.retain(|_, entry| entry.cached.may_pass(now));
+            if collections.len() >= MOST {
+                collections.clear();
+            }
+        }
+        let budget = collections.get(namespace).map(|entry| entry.budget).unwrap_or_default();
+        collections.insert(namespace.clone(), Entry { cached, budget });
+    });
+}
