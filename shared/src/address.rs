@@ -309,6 +309,9 @@ fn prefix(at: &str) -> Option<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use super::*;
 
     fn mounts(list: &[(&str, &str)]) -> Mounts {

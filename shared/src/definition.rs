@@ -136,10 +136,12 @@ impl Definition {
     }
 
     /// Pipelines that MongoDB can be asked about when the definition is written: every branch of every `$ifvar` in its place,
-    /// and all variables replaced by one candidate, a pipeline for each candidate. Without variables it is exactly one.
+    /// the stages without variables first, and all variables replaced by one candidate, a pipeline for each candidate.
+    /// Without variables it is exactly one.
     ///
-    /// MongoDB judges stages one by one when it opens a stream, so one pipeline can hold both branches. When all pipelines
-    /// are refused with one and the same message, no value is the cause, and the definition is refused with it.
+    /// MongoDB judges each stage by itself when it opens a stream, so one pipeline can hold both branches in any order. When
+    /// all pipelines are refused with one and the same message, no value is the cause, and the definition is refused with it.
+    /// They are never run.
     pub fn probes(&self) -> Vec<Vec<Document>> {
         binding::probes(&self.checked)
     }
@@ -214,13 +216,8 @@ impl Definitions {
     fn add_stored(&mut self, value: &Bson, place: &Place) {
         // The name is read even where the rest is beyond reading, so that its address can tell what is wrong.
         let broken = |Fault(message)| Refusal::new(Kind::BrokenDefinition, message);
-        let named = Bson::Document(
-            value
-                .as_document()
-                .and_then(|stream| stream.get("uri"))
-                .map_or_else(Document::new, |uri| doc! { "uri": uri.clone() }),
-        );
-        let uri = match plain(&named, place).and_then(|document| uri(&document, place)) {
+        let named = doc! { "uri": value.as_document().and_then(|stream| stream.get("uri")).cloned() };
+        let uri = match plain(&named.into(), place).and_then(|document| uri(&document, place)) {
             Ok(uri) => uri,
             Err(Fault(message)) => return self.notes.push(message),
         };

@@ -60,7 +60,7 @@ pub fn plain_event(event: &RawDocument, mode: JsonMode) -> Result<String, Error>
         match (*name, event.get(*name)?) {
             (_, None) => out.push_str("null"),
             ("updateDescription", Some(RawBsonRef::Document(update))) => {
-                write_update(&mut out, update, mode)?
+                write_update(&mut out, update, mode)?;
             }
             (_, Some(value)) => write_value(&mut out, value, mode)?,
         }
@@ -258,6 +258,8 @@ mod tests {
     use bson::{
         DateTime, Decimal128, RawDocumentBuf, Regex, Timestamp, doc, oid::ObjectId, spec::BinarySubtype,
     };
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use super::*;
 

@@ -123,6 +123,9 @@ fn decode(raw: &str) -> Result<String, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use super::*;
 
     fn head(headers: &[(&'static str, &'static str)]) -> Head {

@@ -44,13 +44,11 @@ pub fn parse(text: &str) -> Result<Bson, SyntaxError> {
 
 /// Reads one object, which must be all of `text`.
 pub fn parse_document(text: &str) -> Result<Document, SyntaxError> {
-    match parse(text)? {
-        Bson::Document(document) => Ok(document),
-        _ => {
-            let position = text.len() - text.trim_start().len();
-            Err(SyntaxError { position, expected: "an object".to_owned() })
-        }
-    }
+    let Bson::Document(document) = parse(text)? else {
+        let position = text.len() - text.trim_start().len();
+        return Err(SyntaxError { position, expected: "an object".to_owned() });
+    };
+    Ok(document)
 }
 
 struct Reader<'a> {
@@ -265,10 +263,8 @@ impl<'a> Reader<'a> {
             return Err(bad);
         }
         let digits = &self.text[start..self.at];
-        if whole {
-            if let Ok(number) = digits.parse::<i64>() {
-                return Ok(i32::try_from(number).map_or(Bson::Int64(number), Bson::Int32));
-            }
+        if whole && let Ok(number) = digits.parse::<i64>() {
+            return Ok(i32::try_from(number).map_or(Bson::Int64(number), Bson::Int32));
         }
         digits.parse::<f64>().map(Bson::Double).map_err(|_| bad)
     }

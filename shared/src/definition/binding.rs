@@ -7,7 +7,7 @@ use bson::{Bson, DateTime, Document, doc, oid::ObjectId};
 use super::{
     options::StreamOptions,
     stage::Stage,
-    template::{Position, Values, Variable},
+    template::{Position, Template, Values, Variable},
 };
 use crate::{
     refusal::{Kind, Refusal},
@@ -91,8 +91,8 @@ impl Values for Bound<'_> {
         let from_server = name.starts_with('@');
         let value = match (lookup(self.client, self.server, name), &variable.default) {
             (Some(value), _) => {
-                // The operator check is for clients. A claim may hold what a user once typed somewhere, and a filter would take
-                // it for an operator.
+                // The operator check is for clients. A claim may hold what a user once typed somewhere, and a filter
+                // would take it for an operator.
                 if from_server && variable.position == Position::Filter && has_operator(&value) {
                     return Err(Refusal::new(
                         Kind::Forbidden,
@@ -132,12 +132,16 @@ impl Values for Candidate<'_> {
 }
 
 pub(super) fn probes(stages: &[Stage]) -> Vec<Vec<Document>> {
+    let (mut fixed, mut shaped) = (Vec::new(), Vec::new());
+    for stage in stages {
+        stage.branches(&mut |template, operator| {
+            let mut has_variables = false;
+            template.variables(&mut |_| has_variables = true);
+            if has_variables { &mut shaped } else { &mut fixed }.push((operator, template));
+        });
+    }
     let mut candidates = vec![Bson::from("a")];
-    let mut has_variables = false;
-    stages.iter().for_each(|stage| {
-        stage.branches(&mut |template, _| template.variables(&mut |_| has_variables = true));
-    });
-    if has_variables {
+    if !shaped.is_empty() {
         candidates.extend([
             Bson::from(1),
             Bson::from(true),
@@ -149,18 +153,15 @@ pub(super) fn probes(stages: &[Stage]) -> Vec<Vec<Document>> {
             Bson::from(doc! { "a": 1 }),
         ]);
     }
-    candidates.iter().map(|candidate| probe(stages, candidate)).collect()
-}
-
-fn probe(stages: &[Stage], candidate: &Bson) -> Vec<Document> {
-    let mut pipeline = Vec::new();
-    for stage in stages {
-        stage.branches(&mut |template, operator| {
-            // A candidate is there for every variable, so nothing can be unbound.
-            if let Ok(argument) = template.resolve(&mut Candidate(candidate)) {
-                pipeline.push(doc! { operator: argument });
-            }
-        });
-    }
-    pipeline
+    // MongoDB names the first stage that it refuses. Those without variables come first, so that their faults are named
+    // whatever the candidate.
+    fixed.append(&mut shaped);
+    let probe = |candidate| {
+        // A candidate is there for every variable, so nothing can be unbound.
+        let stage = |(operator, template): &(&str, &Template)| {
+            template.resolve(&mut Candidate(candidate)).ok().map(|argument| doc! { *operator: argument })
+        };
+        fixed.iter().filter_map(stage).collect()
+    };
+    candidates.iter().map(probe).collect()
 }

@@ -58,7 +58,8 @@ pub(super) fn check_replacement(value: &Bson, place: &Place) -> Result<(), Fault
         Ok(())
     } else {
         Err(place.fault(format!(
-            "{WHY}, expected a form that provably keeps it, as {{\"$mergeObjects\": [\"$fullDocument\", {{\"_id\": \"$_id\"}}]}}"
+            "{WHY}, expected a form that provably keeps it, as {{\"$mergeObjects\": [\"$fullDocument\", \
+             {{\"_id\": \"$_id\"}}]}}"
         )))
     }
 }
@@ -86,9 +87,9 @@ fn is_object_without_id(value: &Bson) -> bool {
     value.as_document().is_some_and(|object| object.keys().all(|key| key != "_id" && !key.starts_with('$')))
 }
 
-/// `$redact` judges the event first, then by `$$DESCEND` every object in it, and so `_id` (`{_data: …}`) as well. Pruning the
-/// event as a whole only drops it (tried on 6.0); pruning `_id` kills. So `$$DESCEND` and `$$PRUNE` go together only
-/// behind a condition that keeps `_id` before all else.
+/// `$redact` judges the event first, then by `$$DESCEND` every object in it, and so `_id` (`{_data: …}`) as well.
+/// Pruning the event as a whole only drops it (tried on 6.0); pruning `_id` kills. So `$$DESCEND` and `$$PRUNE` go
+/// together only behind a condition that keeps `_id` before all else.
 pub(super) fn check_redaction(value: &Bson, place: &Place) -> Result<(), Fault> {
     let mut outcomes = Outcomes::default();
     let proven = match guarded(value) {
@@ -99,8 +100,8 @@ pub(super) fn check_redaction(value: &Bson, place: &Place) -> Result<(), Fault> 
         Ok(())
     } else {
         Err(place.fault(format!(
-            "{WHY}, expected $$KEEP and $$PRUNE without $$DESCEND, or {{\"$cond\": [{{\"$eq\": [\"$$CURRENT\", \"$$ROOT._id\"]}}, \
-             \"$$KEEP\", <expression>]}}"
+            "{WHY}, expected $$KEEP and $$PRUNE without $$DESCEND, or {{\"$cond\": [{{\"$eq\": [\"$$CURRENT\", \
+             \"$$ROOT._id\"]}}, \"$$KEEP\", <expression>]}}"
         )))
     }
 }

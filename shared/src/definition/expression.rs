@@ -13,9 +13,6 @@ pub(super) fn expression(value: &Bson, place: &Place) -> Result<Template, Fault>
     match value {
         Bson::Document(document) => {
             if let Some(variable) = template::variable(document, Position::Expression, place)? {
-                if let Some(default) = &variable.default {
-                    template::constant(default, &place.member("$var").index(1))?;
-                }
                 return Ok(Template::Variable(variable));
             }
             members(document, place, |key, value, place| match key {

@@ -6,7 +6,7 @@ use bson::{Bson, Document};
 use super::{
     expression,
     place::{Fault, Place},
-    template::{self, Position, Template, Variable, elements, members, object},
+    template::{self, Position, Template, elements, members, object},
 };
 
 const FILTER: &str = "a filter (an object)";
@@ -39,7 +39,7 @@ fn condition(value: &Bson, place: &Place) -> Result<Template, Fault> {
     if let Some(variable) = template::variable(document, Position::Filter, place)? {
         // The definition's own default may be an operator: `{"$var": ["n", {"$exists": true}]}` lets all through.
         if let Some(default) = &variable.default {
-            check_default(default, place)?;
+            condition(default, &place.member("$var").index(1))?;
         }
         return Ok(Template::Variable(variable));
     }
@@ -47,17 +47,6 @@ fn condition(value: &Bson, place: &Place) -> Result<Template, Fault> {
         operators(document, place)
     } else {
         template::value(value, Position::Filter, place)
-    }
-}
-
-fn check_default(default: &Bson, place: &Place) -> Result<(), Fault> {
-    let place = place.member("$var").index(1);
-    let template = condition(default, &place)?;
-    let mut inner: Option<&Variable> = None;
-    template.variables(&mut |variable| inner = Some(variable));
-    match inner {
-        Some(_) => Err(place.fault("no variable may stand here, expected a constant")),
-        None => Ok(()),
     }
 }
 

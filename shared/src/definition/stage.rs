@@ -123,7 +123,9 @@ impl Stage {
                     .variables(&mut |variable: &Variable| found(&variable.name, variable.default.is_none()));
             }
             Self::IfVar { names, then, otherwise } => {
-                names.iter().for_each(|name| found(name, false));
+                for name in names {
+                    found(name, false);
+                }
                 let mut optional = |name, _| found(name, false);
                 then.variables(&mut optional);
                 if let Some(stage) = otherwise {
@@ -210,7 +212,9 @@ fn refuse_forbidden(value: &Bson, place: &Place) -> Result<(), Fault> {
         Bson::Document(document) => document.iter().try_for_each(|(key, value)| {
             let place = place.member(key);
             if is_forbidden(key) {
-                return Err(place.fault("not allowed in a stream: it runs code, or needs more than the event"));
+                return Err(
+                    place.fault("not allowed in a stream: it runs code, or needs more than the event")
+                );
             }
             refuse_forbidden(value, &place)
         }),

@@ -97,6 +97,9 @@ pub(super) fn variable(
         _ => return Err(place.fault("expected a name or [name, default]")),
     };
     check_name(name, &place)?;
+    if let Some(default) = &default {
+        constant(default, &place.index(1))?;
+    }
     Ok(Some(Variable { name: name.clone(), default, position }))
 }
 
@@ -108,7 +111,10 @@ pub(super) fn check_name(name: &str, place: &Place) -> Result<(), Fault> {
         Err(place
             .fault(format!("{name:?} is no variable of the server, expected @user, @user.<claim>, or @now")))
     } else {
-        Err(place.fault(format!("{name:?} is no name that a client can send, expected one that is not empty and begins with neither $ nor a dot")))
+        Err(place.fault(format!(
+            "{name:?} is no name that a client can send, expected one that is not empty and begins with neither $ nor \
+             a dot"
+        )))
     }
 }
 

@@ -156,13 +156,21 @@ fn without_variables_there_is_one_probe_and_it_has_both_branches() {
 }
 
 #[test]
-fn a_probe_puts_one_candidate_in_every_place_at_its_position() {
+fn a_probe_puts_one_candidate_in_every_place_behind_the_stages_without_variables() {
     let probes = definition(bson!([
         { "$match": { "a": { "$var": "n" } } },
         { "$set": { "b": { "$var": ["@user.sub", 7] } } },
+        { "$unset": "c" },
     ]))
     .probes();
+    let probe = |value: Bson| {
+        [
+            doc! { "$unset": "c" },
+            doc! { "$match": { "a": value.clone() } },
+            doc! { "$set": { "b": { "$literal": value } } },
+        ]
+    };
     assert_eq!(probes.len(), 9);
-    assert_eq!(probes[0], [doc! { "$match": { "a": "a" } }, doc! { "$set": { "b": { "$literal": "a" } } }]);
-    assert_eq!(probes[3], [doc! { "$match": { "a": null } }, doc! { "$set": { "b": { "$literal": null } } }]);
+    assert_eq!(probes[0], probe(bson!("a")));
+    assert_eq!(probes[3], probe(Bson::Null));
 }

@@ -1,6 +1,7 @@
 //! The rules as a table: good and bad definitions and variables, read from `tests/cases/*.json`.
 //!
 //! The end-to-end tests open every accepted one on a real MongoDB, so they take this module by its path.
+//! Some ask for pre- and post-images, which the collection has to record (`changeStreamPreAndPostImages`).
 
 #![allow(unreachable_pub, reason = "a module of its own in whichever test includes it")]
 #![allow(dead_code, reason = "each test uses its part")]
@@ -55,6 +56,11 @@ impl Case {
         self.0.get_str(member).ok()
     }
 
+    /// The metadata property of a case that gives `stages`.
+    pub fn stream_of_stages(&self) -> Option<Bson> {
+        self.0.contains_key("stages").then(|| self.streams())
+    }
+
     /// The metadata property `streams`: given as such, or one stream `s` made of `stages` and the other members of a
     /// definition.
     pub fn streams(&self) -> Bson {
@@ -78,6 +84,16 @@ impl Case {
         definition.clone().expect("what was written holds")
     }
 
+    /// Whether the row has this member.
+    pub fn has(&self, member: &str) -> bool {
+        self.0.contains_key(member)
+    }
+
+    /// The claims of the caller, if there is one.
+    pub fn user(&self) -> Option<&Document> {
+        self.0.get_document("user").ok()
+    }
+
     /// The parameter `avars`, if the client sends one.
     pub fn avars(&self) -> Option<&str> {
         self.text("avars")
@@ -90,7 +106,7 @@ impl Case {
         } else {
             OperatorCheck::Off
         };
-        let server = ServerVariables { user: self.0.get_document("user").ok().cloned(), now: NOW };
+        let server = ServerVariables { user: self.user().cloned(), now: NOW };
         self.definition().bind(&Variables::parse(self.avars(), check)?, &server)
     }
 
