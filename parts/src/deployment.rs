@@ -13,9 +13,9 @@ pub const JWT_SECRET: &str = "a secret of the tests, long enough for HS256";
 /// The audience that the guarded fronts want in a token.
 pub const JWT_AUDIENCE: &str = "tailrace-tests";
 /// The key with which the edge signs for the backend.
-pub const EDGE_KEY: &str = "a key of the tests, shared by edge and backend";
+pub const EDGE_KEY: &str = "a key of this machine, shared by edge and backend";
 /// Its name.
-pub const EDGE_KEY_ID: &str = "tests";
+pub const EDGE_KEY_ID: &str = "local";
 
 /// Where the parts of a deployment are.
 ///
@@ -138,10 +138,13 @@ fn worker(name: &str, backends: &[&str]) -> worker::Options {
 
 /// A worker in front of backends that [`open_backend`] describes.
 pub fn open_worker(name: &str, backends: &[&str]) -> worker::Options {
-    worker(name, backends).set("AUTH_ANONYMOUS", "true")
+    worker(name, backends).set("ANONYMOUS", "true")
 }
 
 /// A worker in front of backends that [`guarded_backend`] describes.
 pub fn guarded_worker(name: &str, backends: &[&str]) -> worker::Options {
-    worker(name, backends).set("JWT_SECRET", JWT_SECRET).set("JWT_AUDIENCE", JWT_AUDIENCE)
+    worker(name, backends)
+        .set("JWT_SECRET", JWT_SECRET)
+        .set("JWT_ALGORITHMS", "HS256")
+        .set("JWT_AUDIENCE", JWT_AUDIENCE)
 }

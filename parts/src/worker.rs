@@ -50,6 +50,8 @@ impl Worker {
         let port = options.port.map_or_else(port::free, Ok)?;
         ensure!(port::is_free(port), "the worker cannot listen on port {port}: something else does already");
         let folder = workspace::scratch("worker")?;
+        let no_variables = folder.path().join("variables.env");
+        std::fs::write(&no_variables, "").context("cannot write in the folder of the worker")?;
         let mut command = Command::new(npm::program("wrangler")?);
         command
             .current_dir(workspace::root())
@@ -57,6 +59,9 @@ impl Worker {
             .args(["--inspector-port", &port::free()?.to_string()])
             .args(["--show-interactive-dev-session=false", "--persist-to"])
             .arg(folder.path())
+            // An empty one: the variables are what the options say, and `.dev.vars` is somebody else's.
+            .arg("--env-file")
+            .arg(&no_variables)
             .env("WRANGLER_SEND_METRICS", "false")
             // Workers that run side by side are to know nothing of each other.
             .env("WRANGLER_REGISTRY_PATH", folder.path().join("registry"))

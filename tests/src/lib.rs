@@ -46,10 +46,7 @@ pub const WHOLE_TEST: Duration = Duration::from_mins(3);
 /// # Panics
 /// When it does not.
 pub async fn soon<T>(what: &str, come: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(SOON, come).await {
-        Ok(value) => value,
-        Err(_) => panic!("{what}: not within {SOON:?}"),
-    }
+    tokio::time::timeout(SOON, come).await.unwrap_or_else(|_| panic!("{what}: not within {SOON:?}"))
 }
 
 /// Asks again and again until the answer is yes.

@@ -79,7 +79,7 @@ impl Witness {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How many handshakes of WebSockets came so far.
+    /// How many WebSocket handshakes came so far.
     pub fn upgrades(&self) -> usize {
         self.seen().iter().filter(|seen| seen.is_upgrade()).count()
     }

@@ -62,6 +62,8 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     })
     .await?;
 
+    write_dev_vars()?;
+
     progress.step("the web chat");
     static_files::serve(&workspace::root().join("examples/chat"), ports.chat).await?;
 
@@ -86,6 +88,20 @@ async fn until_one_ends(backend: &mut Backend, edge: &mut Worker) -> Result<()> 
         edge.must_run()?;
         tokio::time::sleep(parts::process::POLL * 10).await;
     }
+}
+
+/// So that a bare `npx wrangler dev` is believed by the backend that runs here. One that is there is left alone.
+fn write_dev_vars() -> Result<()> {
+    let file = workspace::root().join(".dev.vars");
+    if file.exists() {
+        return Ok(());
+    }
+    let (id, key) = (deployment::EDGE_KEY_ID, deployment::EDGE_KEY);
+    let text = format!(
+        "# Written by `cargo xtask dev`, for `npx wrangler dev` beside it.\n\
+         EDGE_KEY_ID=\"{id}\"\nEDGE_KEY=\"{key}\"\nANONYMOUS=\"true\"\n"
+    );
+    std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
 }
 
 fn print_addresses(ports: Ports, mongodb: &str) {

@@ -167,7 +167,9 @@ async fn javascript() -> Result<Counts> {
     npm::install()?;
     let listed = output(
         "git ls-files",
-        Command::new("git").args(["ls-files", "*.js", "*.mjs"]).current_dir(workspace::root()),
+        Command::new("git")
+            .args(["ls-files", "--cached", "--others", "--exclude-standard", "*.js", "*.mjs"])
+            .current_dir(workspace::root()),
     );
     let listed = listed.context("the files of JavaScript are listed by git")?;
     let mut counts = Counts::default();
