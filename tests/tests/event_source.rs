@@ -1,0 +1,60 @@
+//! Server-sent events: the same streams, for clients that speak only HTTP.
+
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use tailrace_tests::{Front, Request, both_fronts};
+
+async fn events_arrive_as_they_happen_and_an_end_is_told(front: Front) {
+    let database = front.database().await;
+    database
+        .put(
+            "log",
+            r#"{"streams": [{"uri": "mine", "stages": [{"$match": {"fullDocument.n": {"$var": "n"}}}]}]}"#,
+        )
+        .await;
+    let mut source = database.event_source("log/_streams/mine?avars={n:1}").await;
+    assert_eq!(source.headers["content-type"], "text/event-stream");
+    assert_eq!(source.headers["cache-control"], "no-store");
+    for round in 0..3 {
+        database.post("log", r#"{"n": 2}"#).await;
+        database.post("log", &format!(r#"{{"n": 1, "round": {round}, "text": "a\nb"}}"#)).await;
+        let written = Instant::now();
+        let event = source.event().await;
+        assert_eq!(event.event.as_deref(), Some("change"));
+        assert_eq!(event.json()["fullDocument"]["round"], round);
+        assert_eq!(event.json()["fullDocument"]["text"], "a\nb");
+        assert!(written.elapsed() < Duration::from_secs(1), "buffered for {:?}", written.elapsed());
+    }
+    database.put("log", r#"{"streams": []}"#).await;
+    let last = source.event().await;
+    assert_eq!(last.event.as_deref(), Some("close"));
+    assert_eq!(
+        last.data.as_deref(),
+        Some(r#"{"code":4002,"reason":"the stream, its collection, or its database is gone"}"#)
+    );
+    assert_eq!(source.block().await.expect("an orderly end"), None);
+}
+
+async fn an_event_stream_is_refused_as_its_upgrade_would_be(front: Front) {
+    let database = front.database().await;
+    database
+        .put(
+            "log",
+            r#"{"streams": [{"uri": "mine", "stages": [{"$match": {"fullDocument.n": {"$var": "n"}}}]}]}"#,
+        )
+        .await;
+    for (path, status) in
+        [("log/_streams/mine", StatusCode::BAD_REQUEST), ("log/_streams/other", StatusCode::NOT_FOUND)]
+    {
+        let asked = Request::get(database.path(path)).header("accept", "text/event-stream");
+        let refused = database.send(asked).await;
+        assert_eq!(refused.status, status);
+        assert_eq!(refused.body, database.refused(path).await.body);
+    }
+}
+
+both_fronts!(
+    events_arrive_as_they_happen_and_an_end_is_told,
+    an_event_stream_is_refused_as_its_upgrade_would_be,
+);
