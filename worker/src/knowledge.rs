@@ -72,7 +72,7 @@ impl Knowledge<'_> {
         if let Some(kept) = kept {
             return Ok(kept);
         }
-        if let Some(signed) = self.from_cache(&Subject::Settings).await
+        if let Some(signed) = self.cache_get(&Subject::Settings).await
             && let Ok(deployment) = self.read_deployment(&signed)
         {
             let deployment = Rc::new(deployment);
@@ -98,7 +98,7 @@ impl Knowledge<'_> {
         let (signed, began) = self.fetch(&Subject::Settings, "").await?;
         let deployment = Rc::new(self.read_deployment(&signed).map_err(|fault| misread(&fault))?);
         keep_deployment(Cached::new(deployment.clone(), began));
-        self.to_cache(&Subject::Settings, &signed);
+        self.cache_put(&Subject::Settings, &signed);
         Ok(deployment)
     }
 
@@ -111,7 +111,7 @@ impl Knowledge<'_> {
         if let Some(kept) = kept {
             return Ok(kept);
         }
-        if let Some(signed) = self.from_cache(&Subject::Collection(namespace.clone())).await
+        if let Some(signed) = self.cache_get(&Subject::Collection(namespace.clone())).await
             && let Ok(declared) = self.read_declared(namespace, &signed)
         {
             let declared = Rc::new(declared);
@@ -138,7 +138,7 @@ impl Knowledge<'_> {
         let (signed, began) = self.fetch(&subject, &namespace.to_string()).await?;
         let declared = Rc::new(self.read_declared(namespace, &signed).map_err(|fault| misread(&fault))?);
         keep_declared(namespace, Cached::new(declared.clone(), began));
-        self.to_cache(&subject, &signed);
+        self.cache_put(&subject, &signed);
         Ok(declared)
     }
 
@@ -204,7 +204,7 @@ impl Knowledge<'_> {
     }
 
     /// From the named cache, which other isolates of this place fill; best effort.
-    async fn from_cache(&self, subject: &Subject) -> Option<Signed> {
+    async fn cache_get(&self, subject: &Subject) -> Option<Signed> {
         let mut answer =
             Cache::open(CACHE.to_owned()).await.get(self.address(subject), false).await.ok()??;
         let mac = answer.headers().get(MAC_HEADER.as_str()).ok()??;
@@ -212,7 +212,7 @@ impl Knowledge<'_> {
     }
 
     /// Into the named cache, behind the answer; best effort.
-    fn to_cache(&self, subject: &Subject, signed: &Signed) {
+    fn cache_put(&self, subject: &Subject, signed: &Signed) {
         let (address, signed) = (self.address(subject), signed.clone());
         self.context.wait_until(async move {
             let headers = worker::Headers::new();

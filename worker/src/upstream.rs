@@ -19,10 +19,13 @@ use crate::{runtime, settings::Settings};
 const PATIENCE: Duration = Duration::from_secs(8);
 
 /// How long for those to a write, whose body has to arrive first.
-const PATIENCE_WITH_WRITES: Duration = Duration::from_secs(60);
+const PATIENCE_WITH_WRITES: Duration = Duration::from_mins(1);
 
-/// How long a backend that did not answer is asked last, in milliseconds.
+/// How long a backend that did not answer is asked last, in milliseconds; twice as long each further time in a row.
 const REST: u64 = 5_000;
+
+/// The longest rest, in milliseconds.
+const LONGEST_REST: u64 = 40_000;
 
 /// Headers that say who the client is. They are the platform's or the client's; the backend hears it from the statement.
 const CLIENT_HEADERS: &[&str] = &[
@@ -38,8 +41,8 @@ const CLIENT_HEADERS: &[&str] = &[
 ];
 
 thread_local! {
-    // When each backend that did not answer was asked.
-    static SILENT: RefCell<HashMap<String, u64>> = RefCell::default();
+    // Until when each backend that did not answer rests, and for how long.
+    static SILENT: RefCell<HashMap<String, (u64, u64)>> = RefCell::default();
 }
 
 /// What is sent to a backend.
@@ -75,7 +78,6 @@ pub(crate) async fn send(
             console_error!("a request cannot be signed: {}", runtime::text_of(&error));
             Refusal::new(Kind::Internal, "internal fault at the edge")
         })?;
-        let began = runtime::now();
         match runtime::fetch(&url(backend, outgoing.path, outgoing.query), &init, patience).await {
             // Cloudflare's words for an origin that is away (520 to 527, 530).
             Ok(answer) if matches!(answer.status(), 520..=527 | 530) => {
@@ -87,10 +89,21 @@ pub(crate) async fn send(
             }
             Err(why) => console_warn!("{}: {why}", backend.as_str()),
         }
-        SILENT
-            .with_borrow_mut(|silent| silent.insert(backend.as_str().to_owned(), began.max(runtime::now())));
+        rest(backend);
     }
     Err(Refusal::new(Kind::Unavailable, "no backend answered"))
+}
+
+fn rest(backend: &Remote) {
+    let now = runtime::now();
+    SILENT.with_borrow_mut(|silent| {
+        let (until, rest) = silent.entry(backend.as_str().to_owned()).or_default();
+        // Requests that waited at the same time count as one.
+        if *until <= now {
+            *rest = (*rest * 2).clamp(REST, LONGEST_REST);
+            *until = now + *rest;
+        }
+    });
 }
 
 /// The backends in the order in which they are asked: those that were silent a moment ago come last.
@@ -98,9 +111,7 @@ fn ranked<'a>(key: &str, settings: &'a Settings) -> Vec<&'a Remote> {
     let now = runtime::now();
     let mut ranked = settings.backends.order(key);
     SILENT.with_borrow(|silent| {
-        ranked.sort_by_key(|backend| {
-            silent.get(backend.as_str()).is_some_and(|since| now.saturating_sub(*since) < REST)
-        });
+        ranked.sort_by_key(|backend| silent.get(backend.as_str()).is_some_and(|(until, _)| now < *until));
     });
     ranked
 }
