@@ -42,7 +42,7 @@ impl Process {
             .with_context(|| format!("cannot start {name} ({program})"))?;
         let group = Pid::from_child(&child);
         let guard = Command::new("sh")
-            .args(["-c", r#"read -r _; kill -KILL -- "-$0""#, &group.as_raw_nonzero().to_string()])
+            .args(["-c", r#"read -r _; kill -s KILL -- "-$0""#, &group.as_raw_nonzero().to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -244,6 +244,16 @@ mod tests {
         while alive(grandchild) {
             assert!(Instant::now() < deadline, "the grandchild lives on");
         }
+    }
+
+    #[test]
+    fn the_children_of_a_killed_starter_are_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut process =
+            Process::start("a sleeper", Command::new("sleep").arg("60"), &folder.path().join("log")).unwrap();
+        // What the system does with the pipes of a process that it kills.
+        drop(process.guard.stdin.take());
+        assert_eq!(process.wait().unwrap().to_string(), "signal: 9 (SIGKILL)");
     }
 
     #[test]

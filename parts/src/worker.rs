@@ -11,8 +11,8 @@ use crate::{npm, port, tools, workspace};
 
 const START: Duration = Duration::from_mins(1);
 
-/// Tells `cargo xtask worker`, which wrangler calls before it starts, that the worker is built already.
-pub const BUILT: &str = "TAILRACE_WORKER_BUILT";
+/// The build that wrangler calls waits for other builds of cargo.
+const START_WITH_BUILD: Duration = Duration::from_mins(10);
 
 /// How a worker is started.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +21,8 @@ pub struct Options {
     pub name: String,
     /// A free port when `None`.
     pub port: Option<u16>,
+    /// Whether it is built again when its sources change.
+    pub follows_sources: bool,
     /// Its variables and secrets, over those of `wrangler.toml`.
     pub variables: Vec<(String, String)>,
 }
@@ -50,6 +52,12 @@ impl Worker {
         let port = options.port.map_or_else(port::free, Ok)?;
         ensure!(port::is_free(port), "the worker cannot listen on port {port}: something else does already");
         let folder = workspace::scratch("worker")?;
+        let (config, within) = if options.follows_sources {
+            (workspace::root().join(CONFIG), START_WITH_BUILD)
+        } else {
+            (write_config_without_build(folder.path())?, START)
+        };
+        // An empty one: the variables are what the options say, and `.dev.vars` is somebody else's.
         let no_variables = folder.path().join("variables.env");
         std::fs::write(&no_variables, "").context("cannot write in the folder of the worker")?;
         let mut command = Command::new(npm::program("wrangler")?);
@@ -57,22 +65,23 @@ impl Worker {
             .current_dir(workspace::root())
             .args(["dev", "--ip", "127.0.0.1", "--port", &port.to_string()])
             .args(["--inspector-port", &port::free()?.to_string()])
-            .args(["--show-interactive-dev-session=false", "--persist-to"])
+            .arg("--show-interactive-dev-session=false")
+            .arg("--config")
+            .arg(config)
+            .arg("--persist-to")
             .arg(folder.path())
-            // An empty one: the variables are what the options say, and `.dev.vars` is somebody else's.
             .arg("--env-file")
-            .arg(&no_variables)
+            .arg(no_variables)
             .env("WRANGLER_SEND_METRICS", "false")
             // Workers that run side by side are to know nothing of each other.
             .env("WRANGLER_REGISTRY_PATH", folder.path().join("registry"))
-            .env("WRANGLER_LOG_PATH", folder.path().join("logs"))
-            .env(BUILT, "1");
+            .env("WRANGLER_LOG_PATH", folder.path().join("logs"));
         for (name, value) in &options.variables {
             command.arg("--var").arg(format!("{name}:{value}"));
         }
         let log = workspace::logs().join(format!("worker-{}-{port}.log", options.name));
         let mut process = Process::start(&format!("the worker {}", options.name), &mut command, &log)?;
-        process.wait_until(START, async || port::status(port, "/").await.map(drop)).await?;
+        process.wait_until(within, async || port::status(port, "/").await.map(drop)).await?;
         Ok(Self { port, process, _folder: folder })
     }
 
@@ -95,6 +104,21 @@ impl Worker {
     pub fn must_run(&mut self) -> Result<()> {
         self.process.must_run()
     }
+}
+
+/// The worker's configuration, in the root.
+const CONFIG: &str = "wrangler.toml";
+
+/// The same configuration without the build: what is tested is not built anew, nor restarted when a source is saved.
+fn write_config_without_build(folder: &Path) -> Result<PathBuf> {
+    let text =
+        std::fs::read_to_string(workspace::root().join(CONFIG)).context("cannot read wrangler.toml")?;
+    let mut config: toml::Table = text.parse().context("cannot read wrangler.toml")?;
+    config.remove("build");
+    config.insert("main".to_owned(), built().display().to_string().into());
+    let path = folder.join(CONFIG);
+    std::fs::write(&path, config.to_string()).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
 }
 
 /// Where [`build`] leaves what `wrangler.toml` names as `main`.

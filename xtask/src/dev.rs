@@ -58,6 +58,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     worker::build()?;
     let mut edge = Worker::start(worker::Options {
         port: Some(ports.edge),
+        follows_sources: true,
         ..deployment::open_worker("dev", &[&backend.url()])
     })
     .await?;

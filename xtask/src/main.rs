@@ -48,12 +48,6 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Dev(options) => dev::run(options).await.map(|()| ExitCode::SUCCESS),
         Command::Test(options) => test::run(options).await,
         Command::Bench(options) => bench::run(options).await.map(|()| ExitCode::SUCCESS),
-        Command::Worker => {
-            // Whoever starts several workers has built before, once.
-            if std::env::var_os(parts::worker::BUILT).is_none() {
-                parts::worker::build()?;
-            }
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Worker => parts::worker::build().map(|()| ExitCode::SUCCESS),
     }
 }
