@@ -1,12 +1,14 @@
 //! The judgement of a request, in the order 401, 403, 404, 400, and its way on.
 
+use std::rc::Rc;
+
 use http::{HeaderName, HeaderValue, Method};
 use shared::{
     address::{Address, Route},
     admission::{self, Wanted},
     identity::{Identity, Purpose, Statement},
     name::{Namespace, StreamName},
-    origin::{Origins, Verdict},
+    origin::Verdict,
     refusal::{Kind, Refusal},
     request::Head,
     variables::ServerVariables,
@@ -15,7 +17,7 @@ use worker::{Context, Env, Result, console_warn};
 
 use crate::{
     answer, caller,
-    knowledge::{Deployment, Knowledge},
+    knowledge::{Declared, Deployment, Knowledge},
     runtime,
     settings::Settings,
     upstream::{self, Outgoing},
@@ -39,7 +41,7 @@ pub(crate) async fn handle(
         return answer::healthy();
     }
     if is_internal(&head.path) {
-        return answer::refusal(&Refusal::new(Kind::NotFound, "Resource does not exist"), &[]);
+        return answer::refusal(&no_resource(), &[]);
     }
     let knowledge = Knowledge { settings, context, arrived: runtime::now() };
     let mut cors = Vec::new();
@@ -59,88 +61,126 @@ async fn judged(
 ) -> std::result::Result<web_sys::Response, Refusal> {
     within_rate(head, env).await?;
     // A page has to be told even that its token is bad; so what is known of origins comes first.
-    let deployment = knowledge.deployment().await;
-    let origins = match (&deployment, &knowledge.settings.origins) {
-        (Ok(deployment), _) => deployment.origins.clone(),
-        (Err(_), Some(origins)) => origins.clone(),
-        (Err(_), None) => Origins::default(),
-    };
-    let mut origin = origins.judge(&head.headers);
-    if deployment.is_ok() || knowledge.settings.origins.is_some() {
-        *cors = origins.headers(&origin);
+    let kept = knowledge.deployment().await;
+    let known =
+        kept.as_ref().ok().map(|deployment| &deployment.origins).or(knowledge.settings.origins.as_ref());
+    if let Some(origins) = known {
+        *cors = origins.headers(&origins.judge(&head.headers));
     }
     if head.method == Method::OPTIONS && head.headers.contains_key("access-control-request-method") {
-        origin.admit()?;
-        let headers = origins.preflight_headers(&origin);
-        return answer::preflight(&headers).map_err(|_| internal());
+        return preflight(head, &*kept?, knowledge, cors).await;
     }
 
     let identity = caller::of(head, knowledge.settings).await?;
-    let mut deployment = deployment?;
-    if origin.admit().is_err() {
-        deployment = knowledge.deciding_deployment().await?;
-        origin = deployment.origins.judge(&head.headers);
-        *cors = deployment.origins.headers(&origin);
-        origin.admit()?;
-    }
-    let address = match deployment.mounts.resolve(&head.path) {
-        Err(refusal) if refusal.kind() == Kind::NotFound => {
-            deployment = knowledge.deciding_deployment().await?;
-            deployment.mounts.resolve(&head.path)?
-        }
-        address => address?,
-    };
     head.check_length()?;
-
-    match &address.route {
-        Route::Stream(namespace, name) => {
-            judge_stream(head, &identity, namespace, name, &deployment, knowledge).await?;
-        }
-        Route::Health | Route::Ready | Route::Metrics | Route::EdgeSettings | Route::EdgeDefinitions(_) => {
-            return Err(Refusal::new(Kind::NotFound, "Resource does not exist"));
-        }
-        _ if !knowledge.settings.passes_other_paths => {
-            return Err(Refusal::new(Kind::NotFound, "Resource does not exist"));
-        }
-        _ => {}
-    }
-    forward(request, head, identity, origin, &address, knowledge.settings).await
+    let call = Call { head, identity: &identity, knowledge };
+    let kept = kept?;
+    let passed = call.judge(&kept, &*call.declared(&kept).await?);
+    let (address, origin) = if let Ok(passed) = passed {
+        passed
+    } else {
+        // What is kept may only let pass: before it refuses, all of it is judged again with what is fresh.
+        let fresh = knowledge.deciding_deployment().await?;
+        *cors = fresh.origins.headers(&fresh.origins.judge(&head.headers));
+        call.judge(&fresh, &*call.deciding_declared(&fresh).await?)?
+    };
+    let statement = Statement { identity, client: head.peer, origin };
+    forward(request, head, &statement, &address, knowledge.settings).await
 }
 
-/// Judges a request for a stream: with what is kept, and before that refuses, with what is fresh.
-async fn judge_stream(
+async fn preflight(
     head: &Head,
-    identity: &Identity,
-    namespace: &Namespace,
-    name: &StreamName,
-    deployment: &Deployment,
+    kept: &Deployment,
     knowledge: &Knowledge<'_>,
-) -> std::result::Result<(), Refusal> {
-    let now = i64::try_from(runtime::now()).unwrap_or(i64::MAX);
-    let server = ServerVariables {
-        user: identity.claims().map(shared::identity::Claims::document),
-        now: bson::DateTime::from_millis(now),
-    };
-    let judge = |declared: &Option<_>| {
-        let admitted = admission::judge(head, declared.as_ref(), name, &server, deployment.operators)?;
+    cors: &mut Vec<(HeaderName, HeaderValue)>,
+) -> std::result::Result<web_sys::Response, Refusal> {
+    let mut origins = kept.origins.clone();
+    if origins.judge(&head.headers).admit().is_err() {
+        origins = knowledge.deciding_deployment().await?.origins.clone();
+        *cors = origins.headers(&origins.judge(&head.headers));
+    }
+    let origin = origins.judge(&head.headers);
+    origin.admit()?;
+    answer::preflight(&origins.preflight_headers(&origin)).map_err(|_| internal())
+}
+
+/// A request whose caller is known.
+struct Call<'a> {
+    head: &'a Head,
+    identity: &'a Identity,
+    knowledge: &'a Knowledge<'a>,
+}
+
+impl Call<'_> {
+    /// The collection whose definitions decide, if the request is for a stream.
+    fn namespace(&self, deployment: &Deployment) -> Option<Namespace> {
+        match deployment.mounts.resolve(&self.head.path) {
+            Ok(Address { route: Route::Stream(namespace, _), .. }) => Some(namespace),
+            _ => None,
+        }
+    }
+
+    async fn declared(&self, deployment: &Deployment) -> std::result::Result<Rc<Declared>, Refusal> {
+        match self.namespace(deployment) {
+            Some(namespace) => self.knowledge.declared(&namespace).await,
+            None => Ok(Rc::default()),
+        }
+    }
+
+    async fn deciding_declared(&self, deployment: &Deployment) -> std::result::Result<Rc<Declared>, Refusal> {
+        match self.namespace(deployment) {
+            Some(namespace) => self.knowledge.deciding_declared(&namespace).await,
+            None => Ok(Rc::default()),
+        }
+    }
+
+    /// Judges by the mounts and definitions at hand: 403, 404, 400.
+    fn judge(
+        &self,
+        deployment: &Deployment,
+        declared: &Declared,
+    ) -> std::result::Result<(Address, Verdict), Refusal> {
+        let origin = deployment.origins.judge(&self.head.headers);
+        origin.admit()?;
+        let address = deployment.mounts.resolve(&self.head.path)?;
+        match &address.route {
+            Route::Stream(_, name) => self.judge_stream(name, declared, deployment)?,
+            Route::Health
+            | Route::Ready
+            | Route::Metrics
+            | Route::EdgeSettings
+            | Route::EdgeDefinitions(_) => return Err(no_resource()),
+            _ if !self.knowledge.settings.passes_other_paths => return Err(no_resource()),
+            _ => {}
+        }
+        Ok((address, origin))
+    }
+
+    fn judge_stream(
+        &self,
+        name: &StreamName,
+        declared: &Declared,
+        deployment: &Deployment,
+    ) -> std::result::Result<(), Refusal> {
+        let now = i64::try_from(runtime::now()).unwrap_or(i64::MAX);
+        let server = ServerVariables {
+            user: self.identity.claims().map(shared::identity::Claims::document),
+            now: bson::DateTime::from_millis(now),
+        };
+        let admitted = admission::judge(self.head, declared.as_ref(), name, &server, deployment.operators)?;
         match admitted.request.wanted {
             Wanted::Nothing => {
                 Err(Refusal::new(Kind::NeedsUpgrade, "Change Stream requires WebSocket or SSE"))
             }
             Wanted::Upgrade { .. } | Wanted::EventStream => Ok(()),
         }
-    };
-    match judge(&*knowledge.declared(namespace).await?) {
-        Ok(()) => Ok(()),
-        Err(_) => judge(&*knowledge.deciding_declared(namespace).await?),
     }
 }
 
 async fn forward(
     request: &web_sys::Request,
     head: &Head,
-    identity: Identity,
-    origin: Verdict,
+    statement: &Statement,
     address: &Address,
     settings: &Settings,
 ) -> std::result::Result<web_sys::Response, Refusal> {
@@ -152,7 +192,7 @@ async fn forward(
         query: query.as_deref(),
         headers: &headers,
         body: if reads { None } else { request.body() },
-        statement: &Statement { identity, client: head.peer, origin },
+        statement,
         purpose: Purpose::Request,
     };
     let key = match &address.route {
@@ -181,6 +221,10 @@ async fn within_rate(head: &Head, env: &Env) -> std::result::Result<(), Refusal>
         }
         _ => Ok(()), // a limiter that fails shuts nobody out: the backend has its own limits
     }
+}
+
+fn no_resource() -> Refusal {
+    Refusal::new(Kind::NotFound, "Resource does not exist")
 }
 
 fn internal() -> Refusal {

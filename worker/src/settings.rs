@@ -69,6 +69,25 @@ impl Settings {
             Some(found) => Err(fault(name, format!("{found:?}, expected {yes} or {no}"))),
         };
 
+        // All that is missing at once: a newcomer lacks most of it.
+        let tokens_or_anonymous =
+            ["JWT_SECRET", "JWKS_URL", "ANONYMOUS"].into_iter().any(|name| value(name).is_some());
+        let missing: Vec<_> = [
+            ("BACKENDS", value("BACKENDS").is_none()),
+            ("EDGE_KEY", value("EDGE_KEY").is_none()),
+            ("JWT_SECRET (or JWKS_URL, or ANONYMOUS=true)", !tokens_or_anonymous),
+        ]
+        .into_iter()
+        .filter_map(|(name, missing)| missing.then_some(name))
+        .collect();
+        if let [first, rest @ ..] = missing.as_slice()
+            && !rest.is_empty()
+        {
+            let message =
+                format!("missing, and so is {}: wrangler dev reads them from .dev.vars", rest.join(", "));
+            return Err(fault(first, message));
+        }
+
         let backends = needed("BACKENDS", "one or more base addresses such as https://node-1.example")?;
         let backends = Backends::parse(&backends).map_err(|message| fault("BACKENDS", message))?;
 
@@ -146,6 +165,14 @@ mod tests {
         let settings = read(&[]).unwrap();
         assert!(!settings.anonymous && settings.passes_other_paths && settings.origins.is_none());
         assert_eq!(settings.deployment, "tailrace");
+    }
+
+    #[test]
+    fn all_that_is_missing_is_named_at_once() {
+        assert_eq!(
+            read(&[("EDGE_KEY", ""), ("JWT_SECRET", "")]).unwrap_err(),
+            "EDGE_KEY is missing, and so is JWT_SECRET (or JWKS_URL, or ANONYMOUS=true): wrangler dev reads them from .dev.vars"
+        );
     }
 
     #[test]
