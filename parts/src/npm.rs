@@ -25,7 +25,7 @@ pub fn install() -> Result<()> {
         return Ok(());
     }
     check_node()?;
-    say("npm ci: wrangler, workerd, esbuild, binaryen, playwright-core");
+    say("npm ci: wrangler, workerd, esbuild, binaryen, typescript, playwright-core");
     run(
         "npm ci",
         Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(root),

@@ -35,7 +35,7 @@ impl Process {
     /// Starts the command with its output as the command has it; what it prints is believed to end up in `log`.
     pub fn spawn(name: &str, command: &mut Command, log: &Path) -> Result<Self> {
         let program = command.get_program().to_string_lossy().into_owned();
-        let child = command
+        let child = outside_of_cargo(command)
             .stdin(Stdio::null())
             .process_group(0)
             .spawn()
@@ -188,7 +188,7 @@ pub fn say(line: &str) {
 pub fn run(what: &str, command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     // What the command prints is progress, and the standard output belongs to results.
-    let status = command.stdin(Stdio::null()).stdout(std::io::stderr()).status();
+    let status = outside_of_cargo(command).stdin(Stdio::null()).stdout(std::io::stderr()).status();
     let status = status.with_context(|| format!("{what}: cannot run {program}"))?;
     if !status.success() {
         bail!("{what} failed: {program} ended with {status}");
@@ -208,6 +208,20 @@ pub fn output(what: &str, command: &mut Command) -> Result<String> {
         bail!("{what} failed: {program} ended with {}: {end}", output.status);
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Takes away what `cargo run` and `cargo test` tell their program of its package.
+///
+/// A cargo that is called further down would see it as a change: the build script of ring looks at these variables, and
+/// ring, with everything above it, would be compiled anew each time.
+pub fn outside_of_cargo(command: &mut Command) -> &mut Command {
+    for (name, _) in std::env::vars_os() {
+        let bytes = name.as_encoded_bytes();
+        if bytes.starts_with(b"CARGO_PKG_") || bytes.starts_with(b"CARGO_MANIFEST_") {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// The program of this name on PATH.

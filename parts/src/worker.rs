@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::process::{Process, log_file, run, tail};
+use crate::process::{Process, log_file, outside_of_cargo, run, tail};
 use crate::{npm, port, tools, workspace};
 
 const START: Duration = Duration::from_mins(1);
@@ -155,7 +155,8 @@ pub fn build() -> Result<()> {
     let folder = workspace::root().join("worker");
     let log = workspace::tools().join("worker-build.log");
     let output = log_file(&log)?;
-    let status = Command::new(tools::WORKER_BUILD.install()?)
+    let mut worker_build = Command::new(tools::WORKER_BUILD.install()?);
+    let status = outside_of_cargo(&mut worker_build)
         .args(["--profile", PROFILE])
         .current_dir(folder)
         // It would download each of these.

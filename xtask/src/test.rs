@@ -162,24 +162,27 @@ async fn shared_on_wasm(options: &Options) -> Result<Counts> {
     command(Count::Tests, tests).await
 }
 
-/// `node --check` of every file, and the types where a `tsconfig.json` asks for them.
+/// The types of each folder with a `tsconfig.json`, and the syntax of every other file.
 async fn javascript() -> Result<Counts> {
     npm::install()?;
-    let listed = output(
-        "git ls-files",
-        Command::new("git")
-            .args(["ls-files", "--cached", "--others", "--exclude-standard", "*.js", "*.mjs"])
-            .current_dir(workspace::root()),
-    );
-    let listed = listed.context("the files of JavaScript are listed by git")?;
+    let listed = |patterns: &[&str]| {
+        let mut git = Command::new("git");
+        git.args(["ls-files", "--cached", "--others", "--exclude-standard"]).args(patterns);
+        let listed = output("git ls-files", git.current_dir(workspace::root()))?;
+        anyhow::Ok(listed.lines().map(PathBuf::from).collect::<Vec<_>>())
+    };
     let mut counts = Counts::default();
-    for file in listed.lines() {
+    let typed = listed(&["tsconfig.json", "*/tsconfig.json"]).context("git lists the files")?;
+    for config in &typed {
+        let mut tsc = Command::new(npm::program("tsc")?);
+        tsc.arg("--noEmit").arg("--project").arg(config).current_dir(workspace::root());
+        counts += whole(tsc).await;
+    }
+    let is_typed = |file: &&PathBuf| typed.iter().any(|config| file.parent() == config.parent());
+    for file in listed(&["*.js", "*.mjs"])?.iter().filter(|file| !is_typed(file)) {
         let mut node = Command::new("node");
-        counts += whole({
-            node.args(["--check", file]).current_dir(workspace::root());
-            node
-        })
-        .await;
+        node.arg("--check").arg(file).current_dir(workspace::root());
+        counts += whole(node).await;
     }
     Ok(counts)
 }
