@@ -1,8 +1,8 @@
 //! The edge worker: judges requests close to the user, and passes on to the backend what it lets in.
 //!
-//! A request's way reads like the files: [`settings`] of the deployment → [`caller`] (credentials, by [`webcrypto`] and
-//! [`key_server`]) → [`knowledge`] (mounts and definitions, from the backend) → [`gate`] (the judgement, by the rules of
-//! `shared`) → [`upstream`] (which backend, signed, with fail-over) → the backend's answer, untouched.
+//! A request's way reads like the files: `settings` of the deployment → `caller` (credentials, by `webcrypto` and
+//! `key_server`) → `knowledge` (mounts and definitions, from the backend) → `gate` (the judgement, by the rules of
+//! `shared`) → `upstream` (which backend, signed, with fail-over) → the backend's answer, untouched.
 
 mod answer;
 mod caller;
