@@ -1,0 +1,65 @@
+/** A place between two events, opaque, valid on every node. Keep it to continue there with `resumeAfter`. */
+export type Position = string;
+
+/** What an update changed, as MongoDB tells it. */
+export interface UpdateDescription {
+  updatedFields: Record<string, unknown>;
+  removedFields: string[];
+  truncatedArrays?: { field: string; newSize: number }[];
+}
+
+/** One change. The values are relaxed Extended JSON with dates as `{"$date": <milliseconds>}`. */
+export interface ChangeEvent<T> {
+  operationType: 'insert' | 'update' | 'replace' | 'delete' | (string & {});
+  /** The document as it is by now, not as the event left it; null when it is gone, and on a delete. */
+  fullDocument: T | null;
+  documentKey: { _id: unknown; [shardKey: string]: unknown } | null;
+  updateDescription: UpdateDescription | null;
+  /** What the definition's stages set. */
+  [member: string]: unknown;
+}
+
+/**
+ * The stream is open: what is written from now on will be seen. When `resumed` is false it begins here: at its first
+ * opening, behind a gap, and when a snapshot has to start over.
+ */
+export interface Ready {
+  type: 'ready';
+  position?: Position | undefined;
+  resumed: boolean;
+}
+
+/** One document of the snapshot. */
+export interface Snapshot<T> {
+  type: 'snapshot';
+  document: T;
+}
+
+/** The snapshot is complete; changes follow. */
+export interface SnapshotEnd {
+  type: 'snapshotEnd';
+  position?: Position | undefined;
+}
+
+export interface Event<T> {
+  type: 'event';
+  event: ChangeEvent<T>;
+  position?: Position | undefined;
+}
+
+/** Events were lost. The stream is open again, and `ready` follows: load the data then, and what comes continues from there. */
+export interface Gap {
+  type: 'gap';
+  reason: string;
+  position?: Position | undefined;
+}
+
+/** An event could not be computed, and is missing here; the stream goes on behind it. */
+export interface Failure {
+  type: 'error';
+  code: number | string;
+  position?: Position | undefined;
+}
+
+/** What a stream hands to its consumer, in order. */
+export type Item<T> = Ready | Snapshot<T> | SnapshotEnd | Event<T> | Gap | Failure;

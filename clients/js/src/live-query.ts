@@ -1,0 +1,189 @@
+import { watch, type ChangeEvent, type Stream, type WatchOptions } from './index.js';
+import { pause } from './backoff.js';
+import { keyOf } from './key.js';
+import { updated } from './update.js';
+
+export interface LiveQueryOptions<T, Complete extends boolean = false> extends WatchOptions {
+  /**
+   * Reads the current documents, where the definition allows no snapshot: called when the stream is open, and again after
+   * a gap. Events wait meanwhile, and the ones that it already shows are applied again, which comes to the same.
+   */
+  load?: ((signal: AbortSignal) => Promise<Iterable<T>>) | undefined;
+  /** The order of `documents`; that of their arrival unless given. */
+  compare?: ((a: T, b: T) => number) | undefined;
+  /**
+   * Your promise that the stream tells of every document that leaves: its stages let deletes pass, and match on nothing
+   * that can change. A stream that matches on `fullDocument` tells of neither, and the documents that left stay here.
+   */
+  complete?: Complete | undefined;
+}
+
+/** A state of the collection. It never changes: each change makes a new one. */
+export interface LiveDocuments<T, Complete extends boolean = boolean> {
+  readonly documents: readonly T[];
+  /** `loading` until the current documents are here, `stale` while they are loaded anew after a gap. */
+  readonly status: 'loading' | 'live' | 'stale' | 'closed';
+  /** False where documents may be shown that the stream's filter would not show any more. */
+  readonly complete: Complete;
+  /** What ended the query, or made its last `load` fail; that one is tried again. */
+  readonly error?: unknown;
+}
+
+/** A keyed collection that follows a stream. */
+export class LiveQuery<T, Complete extends boolean = boolean> {
+  #stream: Stream<T>;
+  #options: LiveQueryOptions<T, Complete>;
+  #documents = new Map<string, T>();
+  #status: LiveDocuments<T>['status'] = 'loading';
+  #error: unknown;
+  #state: LiveDocuments<T, Complete> | undefined;
+  #listeners = new Set<() => void>();
+  #telling = false;
+  #abort = new AbortController();
+
+  /** @see liveQuery */
+  constructor(url: string | URL, options: LiveQueryOptions<T, Complete>) {
+    if (options.complete && !options.snapshot && !options.load) {
+      throw new TypeError('a query that reads no current documents is not complete: give it snapshot or load');
+    }
+    this.#options = options;
+    this.#stream = watch<T>(url, options);
+    this.#stream.on('state', ({ name }) => name === 'closed' && this.#abort.abort());
+    void this.#follow();
+  }
+
+  /** The current state: the same object until something changes. */
+  get state(): LiveDocuments<T, Complete> {
+    const { compare, complete } = this.#options;
+    if (!this.#state) {
+      const documents = [...this.#documents.values()];
+      if (compare) documents.sort(compare);
+      this.#state = {
+        documents,
+        status: this.#status,
+        complete: (complete ?? false) as Complete,
+        ...(this.#error !== undefined && { error: this.#error }),
+      };
+    }
+    return this.#state;
+  }
+
+  /** The document with this `_id`, as the stream's JSON writes it. */
+  get(id: unknown): T | undefined {
+    return this.#documents.get(keyOf(id));
+  }
+
+  /**
+   * Calls the listener after changes, once for those that come together.
+   *
+   * @returns takes the listener away
+   */
+  subscribe(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Ends the stream; the documents stay as they are. */
+  close(): void {
+    this.#stream.close();
+  }
+
+  async #follow(): Promise<void> {
+    // A snapshot is shown once it is whole; until then the documents of before it are.
+    let snapshot = new Map<string, T>();
+    try {
+      for await (const item of this.#stream) {
+        switch (item.type) {
+          case 'ready':
+            snapshot = new Map();
+            if (!item.resumed && !this.#options.snapshot) await this.#load();
+            break;
+          case 'snapshot':
+            snapshot.set(idOf(item.document), item.document);
+            break;
+          case 'snapshotEnd':
+            this.#become('live', snapshot);
+            break;
+          case 'gap':
+            if (this.#status === 'live') this.#become('stale');
+            break;
+          case 'event':
+            if (this.#apply(item.event)) this.#changed();
+        }
+      }
+    } catch (error) {
+      this.#error = error;
+    }
+    this.#become('closed');
+  }
+
+  async #load(): Promise<void> {
+    const { load } = this.#options;
+    // With no way to read them, what a gap made stale stays so.
+    if (!load) return this.#become(this.#status === 'stale' ? 'stale' : 'live');
+    for (let failures = 0; !this.#abort.signal.aborted; failures++) {
+      try {
+        const documents = new Map<string, T>();
+        for (const document of await load(this.#abort.signal)) documents.set(idOf(document), document);
+        this.#error = undefined;
+        return this.#become('live', documents);
+      } catch (error) {
+        this.#error = error;
+        this.#changed();
+      }
+      await new Promise((resolve) => setTimeout(resolve, pause(failures)));
+    }
+  }
+
+  /** @returns whether it changed anything */
+  #apply(event: ChangeEvent<T>): boolean {
+    const { operationType, documentKey, fullDocument, updateDescription } = event;
+    if (operationType === 'drop' || operationType === 'dropDatabase') {
+      this.#documents.clear();
+      return true;
+    }
+    const key = keyOf(documentKey?._id);
+    if (operationType === 'delete') return this.#documents.delete(key);
+    if (fullDocument) {
+      this.#documents.set(key, fullDocument);
+      return true;
+    }
+    const old = this.#documents.get(key);
+    if (old === undefined || !updateDescription) return false;
+    this.#documents.set(key, updated(old, updateDescription));
+    return true;
+  }
+
+  #become(status: LiveDocuments<T>['status'], documents = this.#documents): void {
+    this.#status = status;
+    this.#documents = documents;
+    this.#changed();
+  }
+
+  #changed(): void {
+    this.#state = undefined;
+    if (this.#telling) return;
+    this.#telling = true;
+    // Behind all that waits already: a burst of events is one change to who draws it.
+    setTimeout(() => {
+      this.#telling = false;
+      for (const listener of this.#listeners) listener();
+    });
+  }
+}
+
+function idOf(document: unknown): string {
+  return keyOf((document as { _id?: unknown })._id);
+}
+
+/**
+ * Keeps the documents of a stream: those of its snapshot (`snapshot: true`) or of `load`, and all changes behind them.
+ *
+ * A filter can make a document leave without an event. So `complete` is false, unless you promise that this stream's does not.
+ */
+export function liveQuery<T = Record<string, unknown>, Complete extends boolean = false>(
+  url: string | URL,
+  options: LiveQueryOptions<T, Complete> = {},
+): LiveQuery<T, Complete> {
+  return new LiveQuery(url, options);
+}

@@ -1,0 +1,330 @@
+import { Address } from './address.js';
+import { pause } from './backoff.js';
+import { adviceOf } from './close.js';
+import { Connection, type WebSocketConstructor } from './connection.js';
+import type { Delivery } from './delivery.js';
+import { ClosedError, StreamError } from './errors.js';
+import type { Item, Position } from './item.js';
+import { PLAIN, V1, read } from './message.js';
+import type { WatchOptions } from './options.js';
+import { isFinal, whyRefused } from './refusal.js';
+import { watchWakes } from './wake.js';
+
+/** What the connection is doing. */
+export type State =
+  | { name: 'connecting' | 'open' }
+  /** The next attempt comes after `delay` milliseconds; `error` says what became of the last one. */
+  | { name: 'waiting'; delay: number; error: StreamError }
+  /** The consumer is behind; the connection is closed until it has caught up. */
+  | { name: 'paused' }
+  | { name: 'closed'; error?: unknown };
+
+const BUFFER = 4 * 1024 * 1024;
+/** A handshake that takes longer has met a network that swallows packets. */
+const OPENS_WITHIN = 15_000;
+/** The server says something every 25 s. */
+const SILENCE = 60_000;
+/** After a sleep, what waits in the socket is read within this time. */
+const GRACE = 2_000;
+/** The plain form has no keepalive: after a sleep this long its connection is not trusted. */
+const LONG_SLEEP = 90_000;
+/** A connection that lived this long was no failure. */
+const GOOD_LIFE = 10_000;
+
+/** Keeps a stream open: connects, continues behind the last position, and knows when to stop. */
+export class Session<T> {
+  #options: WatchOptions;
+  #address: Address;
+  #socketType: WebSocketConstructor;
+  #delivery: Delivery<T>;
+  #tell: (state: State) => void;
+  #unwatch: () => void;
+  #abort = new AbortController();
+
+  #state: State = { name: 'connecting' };
+  #connection: Connection | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #token: string | undefined;
+  /** The token that was last used is no good any more. */
+  #refresh = false;
+  /** The server knows no v1. */
+  #plain = false;
+
+  /** Behind the last item that is on its way to the consumer: where a new connection continues. */
+  #position: Position | undefined;
+  /** The connection is in a snapshot, which cannot be continued, only begun again. */
+  #inSnapshot = false;
+  /** Was open once: to be open again without a position is to have lost events. */
+  #begun = false;
+  /** Why events were lost, until the stream is open again: who loads the data only then misses nothing. */
+  #gap: string | undefined;
+  /** The last session ended on an event that the pipeline fails on. */
+  #stuck = false;
+
+  /** Attempts in a row that came to nothing. */
+  #failures = 0;
+  #openedAt = 0;
+  #progress = false;
+
+  constructor(url: string | URL, options: WatchOptions, delivery: Delivery<T>, tell: (state: State) => void) {
+    const socketType = options.WebSocket ?? globalThis.WebSocket;
+    if (!socketType) throw new TypeError('there is no WebSocket here: give one as the option WebSocket');
+    this.#socketType = socketType;
+    this.#options = options;
+    this.#address = new Address(url, {
+      avars: options.avars && JSON.stringify(options.avars),
+      jsonMode: options.jsonMode,
+    });
+    this.#position = options.resumeAfter;
+    this.#delivery = delivery;
+    this.#tell = tell;
+    this.#unwatch = watchWakes({
+      tick: () => this.#checkSilence(),
+      woke: (slept) => this.#woke(slept),
+      online: () => this.#again(),
+    });
+    options.signal?.addEventListener('abort', this.close);
+    if (options.signal?.aborted) this.close();
+    else void this.#connect();
+  }
+
+  get state(): State {
+    return this.#state;
+  }
+
+  /** Ends the stream. With an error it is the consumer's last item; without one nothing more is handed over. */
+  close = (error?: unknown): void => {
+    if (this.#state.name === 'closed') return;
+    // An abort signal gives its event here.
+    const failure = error instanceof Error ? error : undefined;
+    this.#drop();
+    this.#unwatch();
+    this.#abort.abort();
+    this.#options.signal?.removeEventListener('abort', this.close);
+    this.#become(failure ? { name: 'closed', error: failure } : { name: 'closed' });
+    this.#delivery.end(failure);
+  };
+
+  /** The consumer took something. */
+  taken(): void {
+    if (this.#state.name === 'paused' && this.#delivery.size <= (this.#options.buffer ?? BUFFER) / 2) this.#again();
+  }
+
+  #become(state: State): void {
+    this.#state = state;
+    this.#tell(state);
+  }
+
+  #drop(): void {
+    clearTimeout(this.#timer);
+    this.#connection?.drop();
+    this.#connection = undefined;
+  }
+
+  /** Connects now, whatever was going on. */
+  #again(): void {
+    if (this.#state.name === 'closed') return;
+    this.#drop();
+    void this.#connect();
+  }
+
+  async #connect(): Promise<void> {
+    const connecting: State = { name: 'connecting' };
+    this.#become(connecting);
+    try {
+      await this.#getToken(this.#refresh);
+    } catch (error) {
+      if (this.#state === connecting) this.#failed(error, error instanceof StreamError);
+      return;
+    }
+    // Another attempt, or the end, may have come in between.
+    if (this.#state !== connecting) return;
+
+    this.#inSnapshot = !!this.#options.snapshot && !this.#position;
+    const address = this.#address.socket({
+      resumeAfter: this.#position,
+      snapshot: this.#inSnapshot ? 'true' : undefined,
+      position: this.#plain ? 'true' : undefined,
+    });
+    // Plain stands behind v1: a server takes the first that it knows.
+    const protocols = [V1, PLAIN, ...(this.#token ? [`bearer.${this.#token}`] : [])];
+    try {
+      this.#connection = new Connection(this.#socketType, address, protocols, {
+        opened: (protocol) => this.#opened(protocol),
+        said: (text) => this.#said(text),
+        closed: (wasOpen, code, reason) => void (wasOpen ? this.#closed(code, reason) : this.#refused(address)),
+      });
+    } catch (error) {
+      return this.close(error);
+    }
+    this.#timer = setTimeout(
+      () => this.#failed(new StreamError('the server does not answer')),
+      OPENS_WITHIN,
+    );
+  }
+
+  async #getToken(refresh: boolean): Promise<void> {
+    const { token } = this.#options;
+    this.#token =
+      typeof token === 'function' ? ((await token({ refresh, signal: this.#abort.signal })) ?? undefined) : token;
+  }
+
+  #opened(protocol: string): void {
+    clearTimeout(this.#timer);
+    this.#refresh = false;
+    const knewPlain = this.#plain;
+    this.#plain = protocol !== V1;
+    if (this.#plain && this.#options.snapshot) {
+      return this.close(new StreamError(`a snapshot needs ${V1}, which the server does not speak`));
+    }
+    // This connection did not ask for positions; nothing was taken from it yet.
+    if (this.#plain && !knewPlain) return this.#again();
+    this.#openedAt = Date.now();
+    this.#progress = false;
+    if (this.#plain) this.#ready(undefined);
+  }
+
+  #ready(position: Position | undefined): void {
+    this.#become({ name: 'open' });
+    const resumed = this.#position !== undefined;
+    if (this.#begun && !resumed && !this.#inSnapshot) this.#gap ??= 'there was no position to continue from';
+    this.#begun = true;
+    // When it continues its own position counts: what lies between the two is still to come.
+    if (!resumed && !this.#inSnapshot) this.#position = position;
+    if (this.#gap !== undefined) this.#push({ type: 'gap', reason: this.#gap, position: this.#position }, 0);
+    this.#gap = undefined;
+    this.#push({ type: 'ready', position: this.#position, resumed }, 0);
+  }
+
+  #said(text: string): void {
+    let message;
+    try {
+      message = read<T>(text, this.#plain);
+    } catch {
+      return this.#failed(new StreamError('the server sent what is no JSON'));
+    }
+    switch (message.type) {
+      case 'ready':
+        return this.#ready(message.position);
+      case 'snapshot':
+        return this.#push({ type: 'snapshot', document: message.document }, text.length);
+      case 'snapshotEnd':
+        this.#inSnapshot = false;
+        return this.#pushAt({ type: 'snapshotEnd', position: message.position }, 0);
+      case 'event':
+        return this.#pushAt({ type: 'event', event: message.event, position: message.position }, text.length);
+      case 'error':
+        return this.#pushAt({ type: 'error', code: message.code, position: message.position }, text.length);
+      case 'keepalive':
+        if (this.#inSnapshot) return;
+        this.#position = message.position;
+        return this.#delivery.advance(message.position);
+      case 'gap':
+        if (this.#options.snapshot) {
+          // The current documents are the way to load the data again.
+          this.#lose(message.reason);
+          return this.#again();
+        }
+        // To the consumer it is the same as a new beginning on a new connection.
+        this.#lose(message.reason);
+        return this.#ready(message.position);
+      case 'expiring':
+        return void this.#renew(this.#connection!);
+    }
+  }
+
+  /** An item behind which a new connection can continue. */
+  #pushAt(item: Item<T> & { position?: Position | undefined }, size: number): void {
+    if (!this.#inSnapshot && item.position !== undefined) {
+      this.#position = item.position;
+      this.#progress = true;
+    }
+    this.#stuck = false;
+    this.#push(item, size);
+  }
+
+  #push(item: Item<T>, size: number): void {
+    this.#delivery.push(item, size, this.#position);
+    // A snapshot could only begin again, so it is held however long it is: the definition limits it.
+    if (this.#delivery.size > (this.#options.buffer ?? BUFFER) && !this.#inSnapshot && this.#connection) {
+      this.#drop();
+      this.#become({ name: 'paused' });
+    }
+  }
+
+  #lose(reason: string): void {
+    this.#position = undefined;
+    this.#gap = reason;
+  }
+
+  /** Tells the open connection a new token. When none can be had now the server closes, and there is another attempt. */
+  async #renew(connection: Connection): Promise<void> {
+    if (typeof this.#options.token !== 'function') return;
+    try {
+      await this.#getToken(true);
+    } catch {
+      return;
+    }
+    if (this.#token) connection.send({ type: 'auth', token: this.#token });
+  }
+
+  #closed(code: number, reason: string): void {
+    const error = new ClosedError(code, reason);
+    const advice = adviceOf(code);
+    const canRefresh = typeof this.#options.token === 'function';
+    if (advice === 'stop' || (advice === 'refresh' && !canRefresh)) return this.close(error);
+    if (advice === 'refresh') this.#refresh = true;
+    if (advice === 'reload') this.#lose(reason || 'history lost');
+    if (advice === 'step') {
+      // To meet the same event once more is to be stuck before it: go on from now, and say what was lost.
+      if (this.#stuck) this.#lose('an event cannot be computed, and not be stepped over');
+      else this.#push({ type: 'error', code: reason, position: this.#position }, 0);
+      this.#stuck = !this.#stuck;
+    }
+    this.#failed(error);
+  }
+
+  async #refused(address: string): Promise<void> {
+    clearTimeout(this.#timer);
+    const connection = this.#connection;
+    const refusal = await whyRefused(address, this.#token, this.#options.credentials);
+    // The network may have come back meanwhile, and another attempt been made.
+    if (this.#connection !== connection) return;
+    if (!refusal) return this.#failed(new StreamError('the server cannot be reached'));
+    const { status } = refusal;
+    if ((status === 401 || status === 403) && typeof this.#options.token === 'function' && !this.#refresh) {
+      this.#refresh = true;
+      return this.#again();
+    }
+    this.#failed(refusal, isFinal(refusal), refusal.retryAfter);
+  }
+
+  /** Waits, then connects; or ends, when another attempt would come to the same. */
+  #failed(cause: unknown, final = false, retryAfter?: number): void {
+    this.#drop();
+    const error = cause instanceof StreamError ? cause : new StreamError(`no token: ${cause}`, { cause });
+    if (final) return this.close(error);
+    if (this.#progress || (this.#openedAt && Date.now() - this.#openedAt > GOOD_LIFE)) this.#failures = 0;
+    this.#progress = false;
+    this.#openedAt = 0;
+    const delay = pause(this.#failures++, retryAfter);
+    this.#become({ name: 'waiting', delay, error });
+    this.#timer = setTimeout(() => this.#again(), delay);
+  }
+
+  #checkSilence(): void {
+    const connection = this.#connection;
+    if (connection?.isOpen && !this.#plain && Date.now() - connection.heard > SILENCE) this.#again();
+  }
+
+  #woke(slept: number): void {
+    const connection = this.#connection;
+    if (this.#state.name === 'waiting') {
+      this.#failures = 0;
+      this.#again();
+    } else if (connection?.isOpen) {
+      if (!this.#plain) setTimeout(() => this.#connection === connection && this.#checkSilence(), GRACE);
+      else if (slept > LONG_SLEEP) this.#again();
+    }
+  }
+}

@@ -1,0 +1,145 @@
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, test } from 'node:test';
+import { liveQuery, type LiveQuery, type LiveQueryOptions } from 'tailrace/live-query';
+import { WebSocket } from 'ws';
+import { FakeServer } from './fake-server.js';
+import { until } from './until.js';
+
+interface Task {
+  _id: unknown;
+  title?: string;
+  tags?: string[];
+  by?: { name: string };
+}
+
+let server: FakeServer;
+let query: LiveQuery<Task> | undefined;
+
+beforeEach(async () => {
+  server = await FakeServer.start();
+});
+
+afterEach(async () => {
+  query?.close();
+  await server.stop();
+});
+
+function open<Complete extends boolean = false>(options: LiveQueryOptions<Task, Complete> = {}): LiveQuery<Task, Complete> {
+  const opened = liveQuery<Task, Complete>(server.url, { WebSocket, ...options });
+  query = opened;
+  return opened;
+}
+
+const titles = (live: LiveQuery<Task>) => live.state.documents.map(({ title }) => title);
+const live = (query: LiveQuery<Task>) => until('it is live', () => query.state.status === 'live' && server.clients.size > 0);
+
+function insert(_id: unknown, title: string): void {
+  server.publish({ operationType: 'insert', documentKey: { _id }, fullDocument: { _id, title } });
+}
+
+test('the snapshot and the changes behind it make the collection', async () => {
+  server.snapshot = [{ _id: { $oid: 'a' }, title: 'A' }, { _id: 2, title: 'B' }];
+  const tasks = open({ snapshot: true });
+  assert.deepEqual(tasks.state, { documents: [], status: 'loading', complete: false });
+  await live(tasks);
+  insert('2', 'C');
+  server.publish({ operationType: 'replace', documentKey: { _id: 2 }, fullDocument: { _id: 2, title: 'B2' } });
+  server.publish({ operationType: 'delete', documentKey: { _id: { $oid: 'a' } }, fullDocument: null });
+  await until('the changes are in', () => titles(tasks).length === 2 && titles(tasks)[0] === 'B2');
+  assert.deepEqual(titles(tasks), ['B2', 'C']);
+  assert.equal(tasks.get('2')?.title, 'C');
+  assert.equal(tasks.get(2)?.title, 'B2');
+});
+
+test('documents of before are shown until a new snapshot is whole', async () => {
+  server.snapshot = [{ _id: 1, title: 'A' }];
+  const tasks = open({ snapshot: true });
+  await live(tasks);
+  const seen = new Set<string>();
+  tasks.subscribe(() => seen.add(`${tasks.state.status} ${titles(tasks)}`));
+  server.snapshot = [{ _id: 2, title: 'B' }];
+  server.cut(4004);
+  await until('it is stale, then live', () => titles(tasks)[0] === 'B');
+  await until('it was told', () => seen.size === 2 || seen.has('live B'));
+  assert.ok(!seen.has('stale ') && !seen.has('live '), [...seen].join());
+});
+
+test('load reads when the stream is open, and again after a gap; what fails is tried again', async () => {
+  let loads = 0;
+  const tasks = open({
+    load: async () => {
+      assert.equal(server.clients.size, 1);
+      if (++loads === 1) throw new Error('not now');
+      return [{ _id: 1, title: `load ${loads}` }];
+    },
+  });
+  await until('the failure is told', () => tasks.state.error instanceof Error);
+  await live(tasks);
+  assert.equal(tasks.state.error, undefined);
+  assert.deepEqual(titles(tasks), ['load 2']);
+  server.client.say({ type: 'gap', reason: 'lost', position: 'p0' });
+  await until('it has loaded again', () => titles(tasks)[0] === 'load 3');
+});
+
+test('events wait while the documents are loaded', async () => {
+  let loaded: (documents: Task[]) => void = () => {};
+  const tasks = open({ load: () => new Promise((resolve) => (loaded = resolve)) });
+  await until('it is open', () => server.clients.size === 1);
+  insert(1, 'new');
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.deepEqual(tasks.state.documents, []);
+  loaded([{ _id: 1, title: 'old' }]);
+  await until('the event is in', () => titles(tasks)[0] === 'new');
+});
+
+test('an update without its document is applied to the one that is there', async () => {
+  const tasks = open({ load: async () => [{ _id: 1, title: 'A', tags: ['a', 'b', 'c'], by: { name: 'x' } }] });
+  await live(tasks);
+  const before = tasks.state.documents[0];
+  server.publish({
+    operationType: 'update',
+    documentKey: { _id: 1 },
+    fullDocument: null,
+    updateDescription: {
+      updatedFields: { 'by.name': 'y', 'tags.1': 'B', 'more.deep': 1 },
+      removedFields: ['title'],
+      truncatedArrays: [{ field: 'tags', newSize: 2 }],
+    },
+  });
+  await until('it is applied', () => tasks.state.documents[0] !== before);
+  assert.deepEqual(tasks.state.documents[0], { _id: 1, tags: ['a', 'B'], by: { name: 'y' }, more: { deep: 1 } });
+  assert.equal(before?.by?.name, 'x', 'states never change');
+});
+
+test('the state is the same object until something changes, and listeners are told once for many events', async () => {
+  const tasks = open({ load: async () => [], compare: (a, b) => a.title!.localeCompare(b.title!) });
+  await live(tasks);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  const state = tasks.state;
+  assert.equal(tasks.state, state);
+  let told = 0;
+  const stop = tasks.subscribe(() => told++);
+  for (let n = 99; n >= 0; n--) insert(n, String(n).padStart(2, '0'));
+  await until('all are in', () => tasks.state.documents.length === 100);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.ok(told < 50, `told ${told} times`);
+  assert.equal(titles(tasks)[7], '07');
+  stop();
+});
+
+test('complete is false unless promised, and cannot be promised without documents to begin with', async () => {
+  const without: false = open().state.complete;
+  assert.equal(without, false);
+  query?.close();
+  const promised: true = open<true>({ snapshot: true, complete: true }).state.complete;
+  assert.equal(promised, true);
+  assert.throws(() => liveQuery(server.url, { WebSocket, complete: true }), /is not complete: give it snapshot or load/);
+});
+
+test('a stream that ends is a state, with its error', async () => {
+  const tasks = open();
+  await live(tasks);
+  server.cut(4002, 'gone');
+  await until('it is closed', () => tasks.state.status === 'closed');
+  assert.match(String(tasks.state.error), /closed with 4002: gone/);
+});
