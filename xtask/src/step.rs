@@ -1,8 +1,8 @@
 //! One step of `cargo xtask test`: a runner of checks or tests, what it counted, and how long it took.
 
 use std::fmt;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Command, Stdio};
+use std::io::{BufRead as _, BufReader, IsTerminal as _, Write as _};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -87,18 +87,24 @@ impl Report {
 const LIMIT: Duration = Duration::from_mins(25);
 
 /// Runs a command with its output shown, and kept in a log, and counts.
-pub(crate) async fn command(count: Count, mut command: Command) -> Result<Counts> {
-    tokio::task::spawn_blocking(move || run(count, &mut command)).await.context("the step panicked")?
+pub(crate) async fn command(count: Count, command: Command) -> Result<Counts> {
+    tokio::task::spawn_blocking(move || run(count, command)).await.context("the step panicked")?
 }
 
-fn run(count: Count, command: &mut Command) -> Result<Counts> {
-    let line = describe(command);
+fn run(count: Count, mut command: Command) -> Result<Counts> {
+    let line = describe(&command);
     println!("   {line}");
     let log_path = workspace::logs().join("steps.log");
     let mut log = log_file(&log_path)?;
-    let mut process =
-        Process::spawn(&line, command.stdout(Stdio::piped()).stderr(Stdio::inherit()), &log_path)?;
-    let output = process.take_stdout().context("the output was taken")?;
+    // One pipe for both: which test belongs to which program is told by the order of the lines.
+    let (output, writer) = std::io::pipe()?;
+    command.stdout(writer.try_clone()?).stderr(writer);
+    if std::io::stdout().is_terminal() {
+        command.env("CARGO_TERM_COLOR", "always");
+    }
+    let mut process = Process::spawn(&line, &mut command, &log_path)?;
+    // It holds writing ends, which would keep the pipe open.
+    drop(command);
     let (ended, running) = std::sync::mpsc::channel::<()>();
     let id = process.id();
     std::thread::spawn(move || {
@@ -161,10 +167,8 @@ mod tests {
     #[test]
     fn a_runner_that_fails_without_a_word_counts_as_a_failure() {
         let mut shell = Command::new("sh");
-        let counts = run(
-            Count::Tests,
-            shell.args(["-c", "echo 'test result: ok. 2 passed; 0 failed; 0 ignored'; exit 9"]),
-        );
+        shell.args(["-c", "echo 'test result: ok. 2 passed; 0 failed; 0 ignored'; exit 9"]);
+        let counts = run(Count::Tests, shell);
         assert_eq!(counts.unwrap(), Counts { passed: 2, failed: 1, skipped: 0 });
     }
 }

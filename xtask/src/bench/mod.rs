@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: measurements on this machine.
 
+mod idle;
+
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use parts::backend::{self, Backend, Profile};
@@ -26,7 +28,6 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         backend::Options { program: Some(program), ..deployment::open_backend("bench", &set.uri()) };
     let backend = Backend::start(options_of_backend).await?;
     match options.bench {
-        Bench::Idle => println!("resident before the first subscriber: {} KiB", backend.resident()? / 1024),
+        Bench::Idle => idle::run(&backend).await,
     }
-    Ok(())
 }
