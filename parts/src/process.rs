@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -50,11 +50,6 @@ impl Process {
             .spawn()
             .context("cannot start sh, which guards the processes that are started")?;
         Ok(Self { name: name.to_owned(), child, group, guard, log: log.to_owned() })
-    }
-
-    /// The reading end of its standard output, when the command piped it; once.
-    pub fn take_stdout(&mut self) -> Option<ChildStdout> {
-        self.child.stdout.take()
     }
 
     /// Waits until the child ends.
