@@ -17,7 +17,7 @@ use warp::reply::Response;
 use crate::{
     answer,
     api::{collection, database, document},
-    authentication::{Authenticator, Caller},
+    authentication::Authenticator,
     body::Body,
     catalog::Catalog,
     config::{Config, ConfigError},
@@ -75,13 +75,13 @@ impl App {
         B: Buf,
         E: std::fmt::Display,
     {
-        let verdict = self.origins.judge(&head.headers);
+        let mut verdict = self.origins.judge(&head.headers);
         let method = head.method.clone();
         let body = Body::new(body, self.config.limits.body_bytes);
         let answered = if method == Method::OPTIONS {
             Ok(answer::empty(http::StatusCode::NO_CONTENT))
         } else {
-            self.answer(&head, body, upgrade).await
+            self.answer(&head, body, upgrade, &mut verdict).await
         };
         let mut response = answered.unwrap_or_else(|refusal| answer::refused(&refusal));
         let cors = if method == Method::OPTIONS {
@@ -100,6 +100,7 @@ impl App {
         head: &Head,
         body: Body,
         upgrade: Option<Upgrade>,
+        verdict: &mut Verdict,
     ) -> Result<Response, Refusal> {
         let address = self.mounts.resolve(&head.path);
         let now = SystemTime::now();
@@ -118,7 +119,11 @@ impl App {
         }
         // Who calls is judged first, so that nobody else learns what exists.
         let caller = self.authenticator.authenticate(head, now).await?;
-        self.admit_origin(head, &caller)?;
+        if let Some(judged) = &caller.origin {
+            // The edge has judged: it alone saw the address that the page called.
+            verdict.clone_from(judged);
+        }
+        verdict.admit()?;
         head.check_length()?;
         let address = address?;
         permission::check(&self.config.auth, &caller, &Action::of(&address.route, &head.method))?;
@@ -137,15 +142,5 @@ impl App {
             | Route::EdgeSettings
             | Route::EdgeDefinitions(_) => Err(Refusal::new(Kind::NotFound, "Resource does not exist")),
         }
-    }
-
-    /// A page of a foreign origin gets nothing where a list of origins is set. For what came through the edge, the edge
-    /// has judged: it alone saw the address that the page called.
-    fn admit_origin(&self, head: &Head, caller: &Caller) -> Result<(), Refusal> {
-        let verdict: Verdict = match &caller.origin {
-            Some(verdict) => verdict.clone(),
-            None => self.origins.judge(&head.headers),
-        };
-        verdict.admit()
     }
 }

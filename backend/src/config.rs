@@ -104,7 +104,7 @@ impl Default for Limits {
         Self {
             connections: 19_000,
             header_timeout_ms: 10_000,
-            header_bytes: 32 * 1024,
+            header_bytes: 48 * 1024,
             body_bytes: 16 * 1024 * 1024,
             queue_bytes: 1024 * 1024,
             message_bytes: 64 * 1024,

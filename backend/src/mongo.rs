@@ -86,8 +86,10 @@ pub fn fault(error: &Error) -> Fault {
             _ if error.contains_label("ResumableChangeStreamError") => Fault::Unreachable,
             code => Fault::Refused(code),
         },
-        ErrorKind::Write(_) | ErrorKind::InsertMany(_) | ErrorKind::BulkWrite(_) => Fault::Refused(0),
-        ErrorKind::InvalidArgument { .. }
+        ErrorKind::Write(_)
+        | ErrorKind::InsertMany(_)
+        | ErrorKind::BulkWrite(_)
+        | ErrorKind::InvalidArgument { .. }
         | ErrorKind::BsonDeserialization(_)
         | ErrorKind::BsonSerialization(_) => Fault::Refused(0),
         _ => Fault::Unreachable,

@@ -36,27 +36,31 @@ impl Scope {
 pub async fn run(client: Client, scope: Scope, catalog: Arc<Catalog>) {
     let mut backoff = Backoff::default();
     loop {
-        let error = match open(&client, &scope).await {
+        let error = match follow(&client, &scope, &catalog, &mut backoff).await {
+            // `invalidate` after the drop of the watched database: go on at once.
+            Ok(()) => continue,
             Err(error) => error,
-            Ok(cursor) => match catalog.watcher_opened().await {
-                Err(error) => error,
-                Ok(()) => {
-                    tracing::debug!(?scope, "watching metadata");
-                    backoff = Backoff::default();
-                    let ended = read(cursor, &catalog).await;
-                    catalog.watcher_lost();
-                    match ended {
-                        // `invalidate` after the drop of the watched database: go on at once.
-                        Ok(()) => continue,
-                        Err(error) => error,
-                    }
-                }
-            },
         };
         let pause = backoff.next_pause();
         tracing::warn!(?scope, %error, ?pause, "metadata is not watched");
         tokio::time::sleep(pause).await;
     }
+}
+
+/// Until MongoDB ends the cursor, or fails.
+async fn follow(
+    client: &Client,
+    scope: &Scope,
+    catalog: &Catalog,
+    backoff: &mut Backoff,
+) -> Result<(), Error> {
+    let cursor = open(client, scope).await?;
+    catalog.watcher_opened().await?;
+    tracing::debug!(?scope, "watching metadata");
+    *backoff = Backoff::default();
+    let ended = read(cursor, catalog).await;
+    catalog.watcher_lost();
+    ended
 }
 
 async fn open(client: &Client, scope: &Scope) -> Result<RawBatchCursor, Error> {

@@ -78,7 +78,9 @@ impl Listing<'_> {
         if !self.properties.is_empty() {
             out.push(',');
         }
-        out.push_str(&format!("\"_returned\":{},\"_embedded\":", self.items.len()));
+        out.push_str("\"_returned\":");
+        out.push_str(&self.items.len().to_string());
+        out.push_str(",\"_embedded\":");
         if representation == Representation::Hal {
             out.push('{');
             write_text(&mut out, self.relation);

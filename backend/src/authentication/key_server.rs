@@ -47,8 +47,8 @@ impl KeyServer {
 
     /// The key that a token of this algorithm and `kid` means: 401 when there is none, 503 when none can be fetched.
     pub(super) async fn key(&self, algorithm: Algorithm, key_id: Option<&str>) -> Result<Key, Refusal> {
-        let wanted = self.memory().wants_fetch(self.now());
-        if wanted {
+        let waits = self.memory().waits_for_fetch(self.now());
+        if waits {
             self.fetch(|memory, now| memory.wants_fetch(now)).await;
         }
         match self.choose(algorithm, key_id)? {

@@ -200,6 +200,18 @@ async fn tokens_are_checked_by_the_keys_of_a_key_set_that_is_fetched_once() {
 }
 
 #[tokio::test]
+async fn who_comes_while_the_first_keys_are_fetched_waits_for_them() {
+    let (auth, asked) = key_server(json!([{"kty":"RSA","kid":"rsa","n":MODULUS,"e":"AQAB"}])).await;
+    let authenticator = Authenticator::new(&auth, &EdgeConfig::default()).unwrap();
+    let head = bearer(RS256);
+    let judgements = (0..20).map(|_| judged(&authenticator, &head));
+    for judgement in futures_util::future::join_all(judgements).await {
+        assert!(judgement.is_ok(), "{judgement:?}");
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn without_keys_to_judge_by_the_answer_is_503() {
     let (mut auth, _) = key_server(json!([])).await;
     let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
