@@ -237,7 +237,7 @@ impl Memory {
             .map(|(set, _)| set)
     }
 
-    /// Whether the set should be fetched before a token is judged.
+    /// Whether a fetch should begin.
     pub fn wants_fetch(&self, now: u64) -> bool {
         let rested = |pause| self.tried.is_none_or(|tried| now.saturating_sub(tried) >= pause);
         match &self.set {
@@ -245,6 +245,11 @@ impl Memory {
             Some(_) if self.keys(now).is_some() => rested(Self::PAUSE),
             _ => rested(Self::SHORT_PAUSE),
         }
+    }
+
+    /// Whether a token has to wait for a fetch before it is judged: a new one, or one that runs while there is no set.
+    pub fn waits_for_fetch(&self, now: u64) -> bool {
+        self.wants_fetch(now) || self.keys(now).is_none()
     }
 
     /// Whether the set should be fetched because a token names a key that it lacks: once in 30 s for all of them, so that

@@ -27,7 +27,7 @@ pub(crate) async fn key(
     algorithm: Algorithm,
     key_id: Option<&str>,
 ) -> Result<Key, Refusal> {
-    if MEMORY.with_borrow(|memory| memory.wants_fetch(runtime::now())) {
+    if MEMORY.with_borrow(|memory| memory.waits_for_fetch(runtime::now())) {
         fetch(address, |memory, now| memory.wants_fetch(now)).await;
     }
     match choose(algorithm, key_id)? {
