@@ -14,6 +14,9 @@ const START: Duration = Duration::from_mins(1);
 /// The build that wrangler calls waits for other builds of cargo.
 const START_WITH_BUILD: Duration = Duration::from_mins(10);
 
+/// A path that the worker answers by itself: it may be started before there is a backend.
+const OWN_PATH: &str = "/_ready";
+
 /// How a worker is started.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -81,7 +84,7 @@ impl Worker {
         }
         let log = workspace::logs().join(format!("worker-{}-{port}.log", options.name));
         let mut process = Process::start(&format!("the worker {}", options.name), &mut command, &log)?;
-        process.wait_until(within, async || port::status(port, "/").await.map(drop)).await?;
+        process.wait_until(within, async || port::status(port, OWN_PATH).await.map(drop)).await?;
         Ok(Self { port, process, _folder: folder })
     }
 

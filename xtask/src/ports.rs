@@ -57,13 +57,13 @@ mod tests {
     fn a_taken_port_is_named_with_the_flag_that_changes_it() {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let taken = listener.local_addr().unwrap().port();
-        let free = || parts::port::free().unwrap();
-        let ports = Ports { edge: free(), backend: taken, chat: free(), mongodb: free() };
+        // The first that is looked at: whether the others are free does not matter.
+        let ports = Ports { edge: taken, backend: 8080, chat: 8000, mongodb: 27117 };
         assert_eq!(
             ports.check().unwrap_err().to_string(),
             format!(
-                "port {taken}, meant for the backend, is taken: end what listens there, or choose another with \
-                 --backend-port or TAILRACE_DEV_BACKEND_PORT"
+                "port {taken}, meant for the edge worker, is taken: end what listens there, or choose another with \
+                 --edge-port or TAILRACE_DEV_EDGE_PORT"
             )
         );
     }
