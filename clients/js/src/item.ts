@@ -57,6 +57,7 @@ export interface Gap {
 /** An event could not be computed, and is missing here; the stream goes on behind it. */
 export interface Failure {
   type: 'error';
+  /** MongoDB's error code; a text only where the server gave no number. */
   code: number | string;
   position?: Position | undefined;
 }

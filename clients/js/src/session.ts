@@ -278,7 +278,7 @@ export class Session<T> {
     if (advice === 'step') {
       // To meet the same event once more is to be stuck before it: go on from now, and say what was lost.
       if (this.#stuck) this.#lose('an event cannot be computed, and not be stepped over');
-      else this.#push({ type: 'error', code: reason, position: this.#position }, 0);
+      else this.#push({ type: 'error', code: Number(reason) || reason, position: this.#position }, 0);
       this.#stuck = !this.#stuck;
     }
     this.#failed(error);

@@ -20,17 +20,11 @@ const STREAMS = [
 const database = `client-${process.pid}-${Date.now()}`;
 let collections = 0;
 let network: TcpProxy;
-let speaksV1 = false;
 let running = new AbortController();
 
 before(async () => {
   if (!server) return;
   network = await TcpProxy.before(Number(new URL(server).port));
-  const { url } = await declare();
-  const socket = new WebSocket(url, ['tailrace.v1.json', 'tailrace.plain']);
-  await new Promise((resolve, reject) => socket.on('open', resolve).on('error', reject));
-  speaksV1 = socket.protocol === 'tailrace.v1.json';
-  socket.close();
 });
 
 after(() => network?.close());
@@ -114,8 +108,7 @@ test('natively, a refusal is explained', options, async () => {
   assert.deepEqual(seen.numbers, [2]);
 });
 
-test('natively, connections that break lose nothing', options, async (t) => {
-  if (!speaksV1) return t.skip('the server does not speak tailrace.v1.json');
+test('natively, connections that break lose nothing', options, async () => {
   const { shaky, write } = await declare();
   const streams = [1, 2, 3].map(() => watch<{ n: number }>(shaky, to()));
   const seen = streams.map(numbersOf);
@@ -134,8 +127,7 @@ test('natively, connections that break lose nothing', options, async (t) => {
   }
 });
 
-test('natively, a definition that changes loses nothing, and one that goes ends the stream', options, async (t) => {
-  if (!speaksV1) return t.skip('the server does not speak tailrace.v1.json');
+test('natively, a definition that changes loses nothing, and one that goes ends the stream', options, async () => {
   const { url, write, declare: change } = await declare();
   const stream = watch<{ n: number }>(url, to());
   const seen = numbersOf(stream);
@@ -167,11 +159,13 @@ test('natively, a live query with load follows the collection', options, async (
 });
 
 test('natively, a live query with a snapshot is the collection', options, async (t) => {
-  if (!speaksV1) return t.skip('the server does not speak tailrace.v1.json');
   const { url, write } = await declare([{ uri: 'all', stages: [], snapshot: { sort: { n: 1 }, limit: 1000 } }]);
   for (let n = 1; n <= 20; n++) await write({ n });
   const query = liveQuery<{ n: number }, true>(url, { ...to({ snapshot: true }), complete: true });
-  await until('it is live', () => query.state.status === 'live');
+  await until('it is live, or over', () => ['live', 'closed'].includes(query.state.status));
+  // Snapshots come after the rest of the protocol.
+  if (/not supported yet/.test(String(query.state.error))) return t.skip(String(query.state.error));
+  assert.equal(query.state.error, undefined);
   await write({ n: 21 });
   await until('the last is there', () => query.state.documents.length === 21);
   assert.deepEqual(query.state.documents.map(({ n }) => n), upTo(21));

@@ -152,6 +152,8 @@ test('load', async () => {
 
 test('react', async () => {
   server.snapshot = [{ _id: 1, title: 'A' }];
+  const { greet } = server;
+  server.greet = (client) => void says('Loading…').then(() => greet(client));
   run(
     'react',
     `import { createElement } from 'react';
@@ -160,7 +162,6 @@ test('react', async () => {
     const root = create(createElement(Tasks, { list: 'home' }));
     setInterval(() => console.log(JSON.stringify(root.toJSON())), 20);`,
   );
-  await says('Loading…');
   await says('{"type":"ul","props":{},"children":[{"type":"li","props":{},"children":["A"]}]}');
 });
 
