@@ -4,9 +4,10 @@ use std::{sync::Arc, time::SystemTime};
 
 use bytes::Buf;
 use futures_util::Stream;
-use http::Method;
+use http::{Method, StatusCode};
 use shared::{
     address::{Mounts, Route},
+    admission::stops_event_source,
     origin::{Origins, Verdict},
     refusal::{Kind, Refusal},
     request::Head,
@@ -17,7 +18,7 @@ use warp::reply::Response;
 use crate::{
     answer,
     api::{collection, database, document},
-    authentication::Authenticator,
+    authentication::{Authenticator, Secret},
     body::Body,
     catalog::Catalog,
     config::{Config, ConfigError},
@@ -26,6 +27,7 @@ use crate::{
     mongo::Mongo,
     permission::{self, Action},
     routes::Upgrade,
+    seal::PositionKey,
     stream,
     watcher::{self, Scope},
 };
@@ -47,6 +49,8 @@ pub struct App {
     pub catalog: Arc<Catalog>,
     /// What is followed.
     pub hub: Arc<Hub>,
+    /// What seals positions.
+    pub position_key: PositionKey,
     /// The sockets of subscribers; the drain waits for them.
     pub sockets: TaskTracker,
 }
@@ -58,14 +62,32 @@ impl App {
         let mounts = config.mounts(mongo.default_database())?;
         let origins = Origins::new(&config.origins).map_err(ConfigError)?;
         let authenticator = Authenticator::new(&config.auth, &config.edge).map_err(ConfigError)?;
-        let hub = Hub::new(mongo.streams.clone(), config.limits.queue_bytes);
+        let hub = Hub::new(mongo.clone(), &config.limits);
+        // A database that every node of the deployment agrees on.
+        let first_mounted =
+            mounts.databases().and_then(|databases| databases.first().map(ToString::to_string));
+        let of_key = mongo.default_database().map(str::to_owned).or(first_mounted);
+        let position_key = PositionKey::new(
+            config.positions.secret.as_ref().map(Secret::expose),
+            of_key.as_deref().unwrap_or("tailrace"),
+        );
         let scopes = Scope::of(mounts.databases());
         let catalog = Catalog::new(mongo.operations.clone(), Arc::clone(&hub), scopes.len());
         for scope in scopes {
             tokio::spawn(watcher::run(mongo.streams.clone(), scope, Arc::clone(&catalog)));
         }
         let sockets = TaskTracker::new();
-        Ok(Arc::new(Self { config, mongo, mounts, origins, authenticator, catalog, hub, sockets }))
+        Ok(Arc::new(Self {
+            config,
+            mongo,
+            mounts,
+            origins,
+            authenticator,
+            catalog,
+            hub,
+            position_key,
+            sockets,
+        }))
     }
 
     /// Answers one request.
@@ -79,7 +101,7 @@ impl App {
         let method = head.method.clone();
         let body = Body::new(body, self.config.limits.body_bytes);
         let answered = if method == Method::OPTIONS {
-            Ok(answer::empty(http::StatusCode::NO_CONTENT))
+            Ok(answer::empty(StatusCode::NO_CONTENT))
         } else {
             self.answer(&head, body, upgrade, &mut verdict).await
         };
@@ -129,7 +151,13 @@ impl App {
         permission::check(&self.config.auth, &caller, &Action::of(&address.route, &head.method))?;
         match &address.route {
             Route::Stream(namespace, name) => {
-                stream::open(self, head, upgrade, &caller, namespace, name).await
+                let opened = stream::open(self, head, upgrade, &caller, namespace, name).await;
+                match opened {
+                    Err(refusal) if stops_event_source(head, &refusal) => {
+                        Ok(answer::empty(StatusCode::NO_CONTENT))
+                    }
+                    opened => opened,
+                }
             }
             Route::Streams(namespace) => stream::list(self, head, &address, namespace).await,
             Route::Collection(namespace) => collection::answer(self, head, body, &address, namespace).await,

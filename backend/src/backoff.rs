@@ -12,6 +12,11 @@ pub struct Backoff {
 }
 
 impl Backoff {
+    /// Whether there was a pause since the last success.
+    pub fn has_paused(&self) -> bool {
+        self.attempts > 0
+    }
+
     /// The next pause: between half and the whole of a span that doubles up to three seconds.
     pub fn next_pause(&mut self) -> Duration {
         let span = FIRST.saturating_mul(1 << self.attempts.min(10)).min(LONGEST);

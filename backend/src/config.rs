@@ -13,7 +13,7 @@ use shared::{
     variables::OperatorCheck,
 };
 
-use crate::authentication::{AuthConfig, Authenticator, EdgeConfig};
+use crate::authentication::{AuthConfig, Authenticator, EdgeConfig, Secret};
 
 /// The prefix of every variable that is ours in the environment.
 const PREFIX: &str = "TAILRACE_";
@@ -39,6 +39,8 @@ pub struct Config {
     pub limits: Limits,
     /// Web origins, as `https://app.example`, whose pages may use credentials that browsers send on their own.
     pub origins: Vec<String>,
+    /// What clients hold to continue behind an event.
+    pub positions: PositionsConfig,
     /// What is logged, and how.
     pub log: LogConfig,
     /// Refuse operators in `avars`. Off is for closed networks only.
@@ -55,6 +57,7 @@ impl Default for Config {
             edge: EdgeConfig::default(),
             limits: Limits::default(),
             origins: Vec::new(),
+            positions: PositionsConfig::default(),
             log: LogConfig::default(),
             aggregation_check_operators: true,
         }
@@ -89,6 +92,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Bytes of events that wait for one slow client before it is closed with 4003. One event always fits.
     pub queue_bytes: usize,
+    /// Bytes of recent events that each source keeps for clients that come back.
+    pub replay_bytes: usize,
     /// Bytes of one message that a client sends.
     pub message_bytes: usize,
     /// Seconds between two pings.
@@ -107,6 +112,7 @@ impl Default for Limits {
             header_bytes: 48 * 1024,
             body_bytes: 16 * 1024 * 1024,
             queue_bytes: 1024 * 1024,
+            replay_bytes: 1024 * 1024,
             message_bytes: 64 * 1024,
             ping_seconds: 25,
             pong_seconds: 10,
@@ -138,6 +144,15 @@ impl Limits {
         at_least("ping-seconds", self.ping_seconds, 1)?;
         at_least("pong-seconds", self.pong_seconds, 1)
     }
+}
+
+/// `positions.*`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PositionsConfig {
+    /// The secret that seals positions, at least 32 bytes, the same on every node. Default: one is created and kept in
+    /// MongoDB, in the collection `_tailrace`.
+    pub secret: Option<Secret>,
 }
 
 /// `log.*`
@@ -213,6 +228,9 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         self.limits.check()?;
+        if self.positions.secret.as_ref().is_some_and(|secret| secret.expose().len() < 32) {
+            return Err(ConfigError("positions.secret is too short, expected at least 32 bytes".to_owned()));
+        }
         if !self.mounts.is_empty() {
             Mounts::new(&self.mounts).map_err(ConfigError)?;
         }

@@ -5,7 +5,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use mongodb::Client;
 use shared::{
     close::Close,
     definition::{Binding, Definition, Definitions},
@@ -14,7 +13,11 @@ use shared::{
 };
 
 use crate::{
-    source::{self, JoinError, Source},
+    config::Limits,
+    mongo::{self, Mongo},
+    position::Position,
+    seal::Seal,
+    source::{self, JoinError, Parts, Source},
     subscription::Subscription,
 };
 
@@ -35,30 +38,40 @@ pub struct SourceKey {
 /// All open sources of this node.
 #[derive(Debug)]
 pub struct Hub {
-    client: Client,
+    mongo: Mongo,
     queue_bytes: usize,
+    replay_bytes: usize,
     sources: Mutex<HashMap<SourceKey, Arc<Source>>>,
 }
 
 impl Hub {
-    /// An empty hub. `queue_bytes` bounds what waits for one slow subscriber.
-    pub fn new(client: Client, queue_bytes: usize) -> Arc<Self> {
-        Arc::new(Self { client, queue_bytes, sources: Mutex::default() })
+    /// An empty hub.
+    pub fn new(mongo: Mongo, limits: &Limits) -> Arc<Self> {
+        Arc::new(Self {
+            mongo,
+            queue_bytes: limits.queue_bytes,
+            replay_bytes: limits.replay_bytes,
+            sources: Mutex::default(),
+        })
     }
 
     fn sources(&self) -> MutexGuard<'_, HashMap<SourceKey, Arc<Source>>> {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Joins the source of `key`, or opens it. Returns once its cursor is open: a write that begins now is seen.
+    /// Joins the source of `key`, or opens it. Returns once its cursor is open: a write that begins now is seen, and so is
+    /// everything behind `after`.
     pub async fn subscribe(
         self: &Arc<Self>,
         key: SourceKey,
         definition: &Definition,
+        seal: &Arc<Seal>,
+        after: Option<Position>,
     ) -> Result<Subscription, Refusal> {
+        let splits = self.mongo.splits_large_events().await.map_err(|error| mongo::refusal(&error))?;
         loop {
-            let source = self.source(&key, definition);
-            match source.join(self.queue_bytes).await {
+            let source = self.source(&key, definition, seal, splits, after.as_ref());
+            match source.join(self.queue_bytes, after.clone()).await {
                 Ok(subscription) => return Ok(subscription),
                 Err(JoinError::Refused(refusal)) => return Err(refusal),
                 Err(JoinError::Ended) => self.forget(&source),
@@ -66,18 +79,32 @@ impl Hub {
         }
     }
 
-    fn source(self: &Arc<Self>, key: &SourceKey, definition: &Definition) -> Arc<Source> {
+    fn source(
+        self: &Arc<Self>,
+        key: &SourceKey,
+        definition: &Definition,
+        seal: &Arc<Seal>,
+        splits: bool,
+        start: Option<&Position>,
+    ) -> Arc<Source> {
         let mut sources = self.sources();
         if let Some(source) = sources.get(key).filter(|source| source.definition() == definition) {
             return Arc::clone(source);
         }
-        let source = Source::new(key.clone(), definition.clone());
+        let parts = Parts {
+            client: self.mongo.streams.clone(),
+            seal: Arc::clone(seal),
+            splits,
+            replay_bytes: self.replay_bytes,
+        };
+        let source = Source::new(key.clone(), definition.clone(), parts);
         sources.insert(key.clone(), Arc::clone(&source));
         drop(sources);
         let hub = Arc::clone(self);
         let running = Arc::clone(&source);
+        let start = start.cloned();
         tokio::spawn(async move {
-            source::run(Arc::clone(&running), hub.client.clone()).await;
+            source::run(Arc::clone(&running), start).await;
             hub.forget(&running);
         });
         source

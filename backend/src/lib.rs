@@ -1,7 +1,7 @@
 //! The native server: holds MongoDB's change streams, and forwards their events to clients.
 //!
-//! An event's way is the order of the modules: [`source`] reads it from a cursor, the [`hub`] knows who shares the source,
-//! a [`subscription`] queues it, and [`websocket`] or [`sse`] writes it. A request's way is [`server`] → [`routes`] →
+//! An event's way is the order of the modules: a [`cursor`] reads it, its [`source`] hands it on, the [`hub`] knows who
+//! shares the source, a [`subscription`] queues it, and [`websocket`] or [`sse`] writes it. A request's way is [`server`] → [`routes`] →
 //! [`app`] → [`stream`] or [`api`]. What is declared comes from [`metadata`], is kept by the [`catalog`], and is followed
 //! by the [`watcher`].
 
@@ -12,7 +12,9 @@ pub mod authentication;
 pub mod backoff;
 pub mod body;
 pub mod catalog;
+pub mod catch_up;
 pub mod config;
+pub mod cursor;
 pub mod edge;
 pub mod event;
 pub mod health;
@@ -22,8 +24,10 @@ pub mod metadata;
 pub mod mongo;
 pub mod permission;
 pub mod position;
+pub mod replay;
 pub mod request_line;
 pub mod routes;
+pub mod seal;
 pub mod server;
 pub mod source;
 pub mod sse;

@@ -1,6 +1,6 @@
 //! The connections to MongoDB, and what its errors mean to a client.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use mongodb::{
     Client,
@@ -9,6 +9,8 @@ use mongodb::{
     options::ClientOptions,
 };
 use shared::refusal::{Kind, Refusal};
+
+use tokio::sync::OnceCell;
 
 use crate::config::{ConfigError, MongoConfig};
 
@@ -24,6 +26,7 @@ pub struct Mongo {
     /// would stop every short operation once there are as many cursors as connections.
     pub streams: Client,
     default_database: Option<String>,
+    splits_large_events: Arc<OnceCell<bool>>,
 }
 
 impl Mongo {
@@ -44,12 +47,26 @@ impl Mongo {
             operations: Client::with_options(options).map_err(named)?,
             streams: Client::with_options(for_streams).map_err(named)?,
             default_database,
+            splits_large_events: Arc::default(),
         })
     }
 
     /// The database that the connection string names.
     pub fn default_database(&self) -> Option<&str> {
         self.default_database.as_deref()
+    }
+
+    /// Whether the servers know `$changeStreamSplitLargeEvent`: 6.0.9 and later.
+    pub async fn splits_large_events(&self) -> Result<bool, Error> {
+        let known = self.splits_large_events.get_or_try_init(|| async {
+            let info = self.operations.database("admin").run_command(doc! { "buildInfo": 1 }).await?;
+            let part = |index: usize| {
+                let parts = info.get_array("versionArray").ok();
+                parts.and_then(|parts| parts.get(index)).and_then(bson::Bson::as_i32).unwrap_or_default()
+            };
+            Ok::<_, Error>((part(0), part(1), part(2)) >= (6, 0, 9))
+        });
+        known.await.copied()
     }
 
     /// Whether a primary answers now.

@@ -4,34 +4,71 @@
 //! changed since hides it (error 280). Instead the cursor starts at the token's cluster time, and its first stage lets
 //! pass only what sorts behind the token. Tokens sort as their hexadecimal text.
 
-use bson::{Document, RawDocument, Timestamp, doc};
+use std::sync::Arc;
 
-/// A place between two events.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use bson::{Bson, Document, RawDocument, Timestamp, doc};
+
+/// A place between two events; a later place is greater.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
-    token: String,
-    time: Timestamp,
+    token: Arc<str>,
 }
 
 impl Position {
     /// Reads a resume token, `{"_data": "82…"}`: MongoDB's key string, which begins with the cluster time.
     pub fn of_token(token: &RawDocument) -> Option<Self> {
-        let data = token.get_str("_data").ok()?;
-        // 0x82 is the key string type of a timestamp; eight bytes of seconds and increment follow, big-endian.
-        let time = data.get(..18)?.strip_prefix("82")?;
-        let seconds = u32::from_str_radix(&time[..8], 16).ok()?;
-        let increment = u32::from_str_radix(&time[8..], 16).ok()?;
-        Some(Self { token: data.to_owned(), time: Timestamp { time: seconds, increment } })
+        Self::of_text(token.get_str("_data").ok()?)
     }
 
-    /// The cluster time from which the cursor starts.
+    /// Before everything that happened at this cluster time.
+    pub fn before(time: Timestamp) -> Self {
+        Self { token: format!("82{:08X}{:08X}", time.time, time.increment).into() }
+    }
+
+    fn of_text(token: &str) -> Option<Self> {
+        let position = Self { token: token.into() };
+        position.time().is_some().then_some(position)
+    }
+
+    /// 0x82 is the key string type of a timestamp; eight bytes of seconds and increment follow, big-endian.
+    fn time(&self) -> Option<Timestamp> {
+        let time = self.token.get(..18)?.strip_prefix("82")?;
+        let part = |range| u32::from_str_radix(&time[range], 16).ok();
+        Some(Timestamp { time: part(0..8)?, increment: part(8..16)? })
+    }
+
+    /// The cluster time from which a cursor starts.
     pub fn start_at(&self) -> Timestamp {
-        self.time
+        self.time().expect("checked when it was made")
     }
 
-    /// The stage that lets pass what is behind this position.
-    pub fn only_behind(&self) -> Document {
-        doc! { "$match": { "_id._data": { "$gt": &self.token } } }
+    /// The stage that lets pass what is behind this position, up to and with `last` where one is given.
+    pub fn only_behind(&self, last: Option<&Self>) -> Document {
+        let mut range = doc! { "$gt": &*self.token };
+        if let Some(last) = last {
+            range.insert("$lte", Bson::String(last.token.to_string()));
+        }
+        doc! { "$match": { "_id._data": range } }
+    }
+
+    /// The token in half its length.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let digits = self.token.as_bytes();
+        let pair = |pair: &[u8]| {
+            let text = std::str::from_utf8(pair).ok()?;
+            // Upper case only, so that the way back gives the same text.
+            let same = text.len() == 2 && !text.bytes().any(|byte| byte.is_ascii_lowercase());
+            u8::from_str_radix(text, 16).ok().filter(|_| same)
+        };
+        digits.chunks(2).map(pair).collect::<Option<Vec<u8>>>().unwrap_or_else(|| digits.to_vec())
+    }
+
+    /// Reads back what [`Position::to_bytes`] wrote. A packed token begins with 0x82, an unpacked one with the digit 8.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        if bytes.first() == Some(&b'8') {
+            return Self::of_text(std::str::from_utf8(bytes).ok()?);
+        }
+        Self::of_text(&bytes.iter().map(|byte| format!("{byte:02X}")).collect::<String>())
     }
 }
 
@@ -41,13 +78,16 @@ mod tests {
 
     use super::*;
 
+    fn position(token: &str) -> Option<Position> {
+        Position::of_token(&rawdoc! { "_data": token })
+    }
+
     #[test]
     fn a_token_tells_its_cluster_time() {
-        let token = rawdoc! { "_data": "8263F5C8A10000000B2B0229296E04" };
-        let position = Position::of_token(&token).expect("a token");
+        let position = position("8263F5C8A10000000B2B0229296E04").expect("a token");
         assert_eq!(position.start_at(), Timestamp { time: 0x63F5_C8A1, increment: 11 });
         assert_eq!(
-            position.only_behind(),
+            position.only_behind(None),
             doc! { "$match": { "_id._data": { "$gt": "8263F5C8A10000000B2B0229296E04" } } }
         );
     }
@@ -55,7 +95,23 @@ mod tests {
     #[test]
     fn what_is_no_token_is_none() {
         for data in ["", "82", "8163F5C8A10000000B", "82zzzzzzzzzzzzzzzz", "82é3F5C8A10000000B"] {
-            assert_eq!(Position::of_token(&rawdoc! { "_data": data }), None, "{data}");
+            assert_eq!(position(data), None, "{data}");
+        }
+    }
+
+    #[test]
+    fn the_place_before_a_time_sorts_before_every_token_of_that_time() {
+        let token = position("8263F5C8A10000000B2B0229296E04").expect("a token");
+        let before = Position::before(token.start_at());
+        assert!(before < token);
+        assert_eq!(before.start_at(), token.start_at());
+    }
+
+    #[test]
+    fn a_position_survives_its_packing() {
+        for token in ["8263F5C8A10000000B2B0229296E04", "8263F5C8A10000000B2", "8263f5c8a10000000b"] {
+            let position = position(token).expect("a token");
+            assert_eq!(Position::from_bytes(&position.to_bytes()), Some(position), "{token}");
         }
     }
 }

@@ -3,43 +3,29 @@
 //! The cursor lives in a task of its own. It continues by itself behind its last position when a server goes away, for as
 //! long as that takes, and it ends when its last subscriber leaves or when there is nothing left to follow.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bson::{Document, doc};
-use futures_util::StreamExt;
-use mongodb::{Client, error::Error, raw_batch_cursor::RawBatchCursor};
+use mongodb::{Client, error::Error};
 use shared::{
     close::Close,
-    definition::{Definition, FullDocument, StreamOptions},
-    name::Namespace,
+    definition::Definition,
     refusal::{Kind, Refusal},
 };
-use tokio::{
-    sync::{Notify, watch},
-    time::timeout,
-};
+use tokio::sync::{Notify, watch};
 
 use crate::{
     backoff::Backoff,
+    catch_up::{self, Returner},
+    cursor::{Cursor, Progress},
     event::Event,
     hub::SourceKey,
     metadata,
     mongo::{self, Fault},
     position::Position,
+    replay::Replay,
+    seal::Seal,
     subscription::{Queue, Subscription},
 };
-
-/// How long MongoDB holds an empty reply back for an event.
-const AWAIT: Duration = Duration::from_secs(1);
-
-/// A reply that takes longer than this will not come: the server hangs.
-const STALLED: Duration = Duration::from_secs(15);
-
-/// Events in one reply. Above zero, so that a lost position fails when the cursor opens and not later.
-const BATCH: u32 = 1000;
 
 #[derive(Clone, Debug)]
 enum State {
@@ -50,16 +36,42 @@ enum State {
     Ended(Option<Refusal>),
 }
 
+/// What a source is made of besides its key.
+#[derive(Debug)]
+pub struct Parts {
+    /// The pool of connections for cursors.
+    pub client: Client,
+    /// What seals its positions.
+    pub seal: Arc<Seal>,
+    /// Whether the servers split large events.
+    pub splits: bool,
+    /// Bytes of recent events that are kept for returning clients.
+    pub replay_bytes: usize,
+}
+
 /// A cursor that is open, or about to be, for at least one subscriber.
 #[derive(Debug)]
 pub struct Source {
     key: SourceKey,
     /// As it was when the source opened, to tell whether it has changed since.
     definition: Definition,
+    parts: Parts,
     state: watch::Sender<State>,
-    // `None` once the source has ended: nobody joins any more.
-    subscribers: Mutex<Option<Vec<Arc<Queue>>>>,
+    audience: Mutex<Audience>,
     abandoned: Notify,
+}
+
+/// Who receives what, and what was sent last: changed together, so that nobody misses or doubles an event.
+#[derive(Debug)]
+struct Audience {
+    /// All subscribers; `None` once the source has ended: nobody joins any more.
+    members: Option<Vec<Arc<Queue>>>,
+    /// Those of them that still catch up, and are not served by the cursor.
+    returners: Vec<Returner>,
+    catching_up: bool,
+    replay: Replay,
+    /// Behind everything that was published.
+    position: Option<Position>,
 }
 
 /// Why a subscriber did not get in.
@@ -72,12 +84,20 @@ pub enum JoinError {
 }
 
 impl Source {
-    pub(crate) fn new(key: SourceKey, definition: Definition) -> Arc<Self> {
+    pub(crate) fn new(key: SourceKey, definition: Definition, parts: Parts) -> Arc<Self> {
+        let audience = Audience {
+            members: Some(Vec::new()),
+            returners: Vec::new(),
+            catching_up: false,
+            replay: Replay::new(parts.replay_bytes),
+            position: None,
+        };
         Arc::new(Self {
             key,
             definition,
+            parts,
             state: watch::Sender::new(State::Opening),
-            subscribers: Mutex::new(Some(Vec::new())),
+            audience: Mutex::new(audience),
             abandoned: Notify::new(),
         })
     }
@@ -92,19 +112,55 @@ impl Source {
         &self.definition
     }
 
-    fn subscribers(&self) -> MutexGuard<'_, Option<Vec<Arc<Queue>>>> {
-        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What seals its positions.
+    pub fn seal(&self) -> &Arc<Seal> {
+        &self.parts.seal
     }
 
-    /// Adds a subscriber, and waits until the cursor is open.
-    pub(crate) async fn join(self: &Arc<Self>, queue_bytes: usize) -> Result<Subscription, JoinError> {
-        let queue = Arc::new(Queue::new(queue_bytes));
-        self.subscribers().as_mut().ok_or(JoinError::Ended)?.push(Arc::clone(&queue));
+    fn audience(&self) -> MutexGuard<'_, Audience> {
+        self.audience.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A cursor of this source's pipeline behind `position`, or from now on.
+    pub(crate) fn cursor(&self, position: Option<Position>) -> Cursor {
+        let SourceKey { namespace, binding, .. } = &self.key;
+        Cursor::new(
+            self.parts.client.clone(),
+            namespace.clone(),
+            binding.clone(),
+            Arc::clone(&self.parts.seal),
+            self.parts.splits,
+            position,
+        )
+    }
+
+    /// Adds a subscriber who knows everything up to `after`, and waits until the cursor is open.
+    pub(crate) async fn join(
+        self: &Arc<Self>,
+        queue_bytes: usize,
+        after: Option<Position>,
+    ) -> Result<Subscription, JoinError> {
+        let queue = Arc::new(Queue::new(queue_bytes, after.clone()));
+        {
+            let mut audience = self.audience();
+            audience.members.as_mut().ok_or(JoinError::Ended)?.push(Arc::clone(&queue));
+            if after.is_none() {
+                if let Some(position) = &audience.position {
+                    queue.start_at(position);
+                }
+                queue.go_live();
+            }
+        }
         let subscription = Subscription::new(Arc::clone(self), queue);
         let mut state = self.state.subscribe();
         let settled = state.wait_for(|state| !matches!(state, State::Opening)).await;
         match settled.map(|state| state.clone()) {
-            Ok(State::Open) => Ok(subscription),
+            Ok(State::Open) => {
+                if let Some(after) = after {
+                    self.bring_back(Returner { queue: Arc::clone(subscription.queue()), after });
+                }
+                Ok(subscription)
+            }
             Ok(State::Ended(Some(refusal))) => Err(JoinError::Refused(refusal)),
             Ok(State::Interrupted) => {
                 Err(JoinError::Refused(Refusal::new(Kind::Unavailable, "MongoDB is not reachable")))
@@ -113,23 +169,67 @@ impl Source {
         }
     }
 
+    /// Serves a returning subscriber from memory, or else by the cursor that all who return share.
+    fn bring_back(self: &Arc<Self>, returner: Returner) {
+        let mut audience = self.audience();
+        if audience.serve_from_memory(&returner) {
+            return;
+        }
+        audience.returners.push(returner);
+        if !std::mem::replace(&mut audience.catching_up, true) {
+            tokio::spawn(catch_up::run(Arc::clone(self)));
+        }
+    }
+
+    /// The returners that wait for a catch-up; with nobody waiting the catch-up is over.
+    pub(crate) fn take_returners(&self) -> Vec<Returner> {
+        let mut audience = self.audience();
+        if audience.returners.is_empty() {
+            audience.catching_up = false;
+        }
+        std::mem::take(&mut audience.returners)
+    }
+
+    /// Hands a returner who has come so far over to the cursor, if memory holds what is between.
+    pub(crate) fn hand_over(&self, returner: &Returner) -> bool {
+        self.audience().serve_from_memory(returner)
+    }
+
+    /// Tells a returner that what it missed cannot be had any more, and hands it over to the cursor.
+    pub(crate) fn hand_over_with_gap(&self, returner: &Returner) {
+        let audience = self.audience();
+        if let Some(position) = &audience.position {
+            returner.queue.push([&Arc::new(Event::gap(position.clone(), self.seal()))]);
+            returner.queue.go_live();
+        }
+    }
+
+    /// Where a subscriber stands who has all that was published.
+    pub(crate) fn quiet_position(&self, queue: &Queue) -> Option<Position> {
+        let audience = self.audience();
+        queue.is_quiet().then(|| audience.position.clone()).flatten()
+    }
+
     /// Takes a subscriber off the list. The last one ends the source.
     pub(crate) fn leave(&self, queue: &Arc<Queue>) {
-        let mut subscribers = self.subscribers();
-        if let Some(list) = subscribers.as_mut() {
-            if let Some(index) = list.iter().position(|other| Arc::ptr_eq(other, queue)) {
-                list.swap_remove(index);
+        let mut audience = self.audience();
+        audience.returners.retain(|returner| !Arc::ptr_eq(&returner.queue, queue));
+        if let Some(members) = audience.members.as_mut() {
+            if let Some(index) = members.iter().position(|other| Arc::ptr_eq(other, queue)) {
+                members.swap_remove(index);
             }
-            if list.is_empty() {
-                *subscribers = None;
+            if members.is_empty() {
+                audience.members = None;
                 self.abandoned.notify_one();
             }
         }
+        // Ends a writer that waits for room.
+        queue.close(Close::GoingAway);
     }
 
     /// How many subscribers there are.
     pub fn len(&self) -> usize {
-        self.subscribers().as_ref().map_or(0, Vec::len)
+        self.audience().members.as_ref().map_or(0, Vec::len)
     }
 
     /// Whether nobody is left.
@@ -137,18 +237,51 @@ impl Source {
         self.len() == 0
     }
 
-    fn publish(&self, events: &[Arc<Event>]) {
-        if let Some(list) = self.subscribers().as_ref() {
-            for queue in list {
+    /// The cursor is open, and sees everything behind `from`.
+    fn opened(&self, from: &Position) {
+        let mut audience = self.audience();
+        audience.replay.restart(from.clone());
+        audience.position = Some(from.clone());
+        for queue in audience.members.iter().flatten() {
+            queue.start_at(from);
+        }
+        drop(audience);
+        self.state.send_replace(State::Open);
+    }
+
+    fn publish(&self, events: &[Arc<Event>], position: Position) {
+        let mut audience = self.audience();
+        for event in events {
+            audience.replay.push(event);
+        }
+        audience.position = Some(position);
+        if !events.is_empty() {
+            for queue in audience.members.iter().flatten().filter(|queue| queue.is_live()) {
                 queue.push(events);
             }
         }
     }
 
+    /// Continuity is lost: everybody is told, and goes on behind `from`.
+    fn publish_gap(&self, from: &Position) {
+        let gap = Arc::new(Event::gap(from.clone(), self.seal()));
+        let mut audience = self.audience();
+        audience.replay.restart(from.clone());
+        audience.position = Some(from.clone());
+        for queue in audience.members.iter().flatten().filter(|queue| queue.is_live()) {
+            queue.push([&gap]);
+        }
+        drop(audience);
+        self.state.send_replace(State::Open);
+    }
+
     /// Ends the source: closes every subscriber, behind what waits for it.
     pub(crate) fn close(&self, close: Close) {
-        let list = self.subscribers().take();
-        for queue in list.into_iter().flatten() {
+        let mut audience = self.audience();
+        let members = audience.members.take();
+        audience.returners.clear();
+        drop(audience);
+        for queue in members.into_iter().flatten() {
             queue.close(close);
         }
         self.state.send_replace(State::Ended(None));
@@ -156,158 +289,110 @@ impl Source {
     }
 
     fn refuse(&self, refusal: Refusal) {
-        *self.subscribers() = None;
+        self.audience().members = None;
         self.state.send_replace(State::Ended(Some(refusal)));
     }
 }
 
-/// Follows the cursor until the source ends.
-pub(crate) async fn run(source: Arc<Source>, client: Client) {
-    let namespace = source.key.namespace.clone();
-    let stream = source.key.stream.clone();
+impl Audience {
+    fn serve_from_memory(&mut self, returner: &Returner) -> bool {
+        let Some(missed) = self.replay.behind(&returner.after) else { return false };
+        returner.queue.push(missed);
+        returner.queue.go_live();
+        true
+    }
+}
+
+/// Follows the cursor until the source ends. It begins behind `start`, which the first subscriber brought, or now.
+pub(crate) async fn run(source: Arc<Source>, start: Option<Position>) {
+    let SourceKey { namespace, stream, .. } = source.key.clone();
     tracing::debug!(%namespace, %stream, "source opens");
     tokio::select! {
         () = source.abandoned.notified() => {}
-        () = follow(&source, &client) => {}
+        () = follow(&source, start) => {}
     }
     tracing::debug!(%namespace, %stream, "source ended");
 }
 
-async fn follow(source: &Source, client: &Client) {
-    let namespace = &source.key.namespace;
-    let mut position = None;
+async fn follow(source: &Source, start: Option<Position>) {
+    let mut cursor = match open(source, start).await {
+        Ok(cursor) => cursor,
+        Err(error) => return source.refuse(mongo::refusal(&error)),
+    };
+    let SourceKey { namespace, stream, .. } = &source.key;
     let mut backoff = Backoff::default();
+    // Remembered across failures: what was lost is told, even if it takes long until the stream can go on.
+    let mut lost = false;
     loop {
-        let opened = open(client, source, position.as_ref()).await;
-        let error = match opened {
-            Ok(cursor) => {
-                backoff = Backoff::default();
-                source.state.send_replace(State::Open);
-                match read(source, cursor, &mut position).await {
-                    Ok(()) => {
-                        // MongoDB ended the cursor: `invalidate`, which the pipeline may have hidden.
-                        source.close(after_invalidate(client, namespace).await);
-                        return;
-                    }
-                    Err(error) => error,
+        let step = if lost { restart(source, &mut cursor).await } else { advance(source, &mut cursor).await };
+        match step {
+            Ok(Step::GoesOn) => {
+                lost = false;
+                if backoff.has_paused() {
+                    backoff = Backoff::default();
+                    source.state.send_replace(State::Open);
                 }
             }
-            // Nobody was promised anything yet, so the request is refused rather than kept waiting.
-            Err(error) if position.is_none() => {
-                source.refuse(mongo::refusal(&error));
-                return;
+            Ok(Step::Lost) => {
+                tracing::warn!(%namespace, %stream, "source lost its history");
+                lost = true;
             }
-            Err(error) => error,
-        };
-        match mongo::fault(&error) {
-            Fault::Unreachable => {
+            Ok(Step::Gone) => return source.close(Close::Gone),
+            Err(error) => {
                 source.state.send_replace(State::Interrupted);
                 let pause = backoff.next_pause();
-                tracing::warn!(%namespace, stream = %source.key.stream, %error, ?pause, "source interrupted");
+                tracing::warn!(%namespace, %stream, %error, ?pause, "source interrupted");
                 tokio::time::sleep(pause).await;
             }
-            Fault::HistoryLost => {
-                tracing::warn!(%namespace, stream = %source.key.stream, %error, "source lost its history");
-                source.close(Close::HistoryLost);
-                return;
-            }
-            Fault::Refused(code) => {
-                // The message may carry data of the document: it goes to the log, never to a client.
-                tracing::warn!(%namespace, stream = %source.key.stream, code, %error, "the pipeline fails on an event");
-                source.close(Close::EventFailed);
-                return;
-            }
         }
     }
 }
 
-/// Reads until MongoDB ends the cursor. `position` follows what was handed on.
-async fn read(
-    source: &Source,
-    mut cursor: RawBatchCursor,
-    position: &mut Option<Position>,
-) -> Result<(), Error> {
-    loop {
-        let batch = match timeout(STALLED, cursor.next()).await {
-            Ok(Some(batch)) => batch?,
-            Ok(None) => return Ok(()),
-            Err(_) => {
-                return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "no reply to getMore").into());
-            }
-        };
-        let mut events = Vec::new();
-        for document in batch.doc_slices()? {
-            let Some(document) = document?.as_document() else { continue };
-            let invalidate = document.get_str("operationType").is_ok_and(|kind| kind == "invalidate");
-            if !invalidate {
-                events.push(Arc::new(Event::new(document)));
-            }
-            if let Ok(Some(behind)) = document.get_document("_id").map(Position::of_token) {
-                *position = Some(behind);
-            }
+/// What one turn of a source comes to.
+enum Step {
+    GoesOn,
+    Lost,
+    Gone,
+}
+
+async fn advance(source: &Source, cursor: &mut Cursor) -> Result<Step, Error> {
+    match cursor.advance().await {
+        Ok(Progress::Events(events, position)) => {
+            source.publish(&events, position);
+            Ok(Step::GoesOn)
         }
-        if !events.is_empty() {
-            source.publish(&events);
-        }
-        // The token of the whole reply is ahead of its last event: it keeps a quiet stream resumable.
-        let token = batch
-            .as_raw_document()
-            .get_document("cursor")
-            .and_then(|cursor| cursor.get_document("postBatchResumeToken"));
-        if let Ok(Some(ahead)) = token.map(Position::of_token) {
-            *position = Some(ahead);
-        }
+        // `invalidate` is not "gone": `$out` or a rename onto the name leaves the name there, with other documents.
+        Ok(Progress::Invalidated) => Ok(if still_exists(source).await? { Step::Lost } else { Step::Gone }),
+        Err(error) if mongo::fault(&error) == Fault::HistoryLost => Ok(Step::Lost),
+        Err(error) => Err(error),
     }
 }
 
-async fn open(
-    client: &Client,
-    source: &Source,
-    position: Option<&Position>,
-) -> Result<RawBatchCursor, Error> {
-    let namespace = &source.key.namespace;
-    let binding = &source.key.binding;
-    let pipeline = pipeline(binding.options(), position, binding.pipeline());
-    client
-        .database(namespace.database.as_str())
-        .collection::<Document>(namespace.collection.as_str())
-        .aggregate(pipeline)
-        .batch_size(BATCH)
-        .max_await_time(AWAIT)
-        .batch()
-        .await
-}
-
-/// The whole pipeline: MongoDB's own stage, the position, and what was declared.
-pub(crate) fn pipeline(
-    options: StreamOptions,
-    position: Option<&Position>,
-    declared: &[Document],
-) -> Vec<Document> {
-    let mut change_stream = doc! {
-        "fullDocumentBeforeChange": options.full_document_before_change.as_str(),
+/// Opens the first cursor. Where that is not possible behind `start`, it begins now, and the one who brought `start` catches
+/// up: only then is it known whether the pipeline, the position, or an event is at fault.
+async fn open(source: &Source, start: Option<Position>) -> Result<Cursor, Error> {
+    let begins_anew = start.is_none();
+    let mut cursor = source.cursor(start);
+    let from = match cursor.open().await {
+        Err(error) if !begins_anew && mongo::fault(&error) != Fault::Unreachable => {
+            cursor.restart();
+            cursor.open().await?
+        }
+        opened => opened?,
     };
-    // MongoDB spells "none" by leaving the option out.
-    if options.full_document != FullDocument::Off {
-        change_stream.insert("fullDocument", options.full_document.as_str());
-    }
-    if let Some(position) = position {
-        change_stream.insert("startAtOperationTime", position.start_at());
-    }
-    let mut pipeline = vec![doc! { "$changeStream": change_stream }];
-    pipeline.extend(position.map(Position::only_behind));
-    pipeline.extend_from_slice(declared);
-    pipeline
+    source.opened(&from);
+    Ok(cursor)
 }
 
-/// `invalidate` is not "gone": `$out` or a rename onto the name leaves the name there, with other documents.
-async fn after_invalidate(client: &Client, namespace: &Namespace) -> Close {
-    match metadata::collection_exists(client, namespace).await {
-        Ok(false) => Close::Gone,
-        Ok(true) => Close::HistoryLost,
-        Err(error) => {
-            tracing::warn!(%namespace, %error, "cannot tell whether the collection still exists");
-            Close::HistoryLost
-        }
-    }
+/// Goes on from now, and tells everybody that there is a gap.
+async fn restart(source: &Source, cursor: &mut Cursor) -> Result<Step, Error> {
+    cursor.restart();
+    let from = cursor.open().await?;
+    source.publish_gap(&from);
+    Ok(Step::GoesOn)
+}
+
+/// What becomes of a source's namespace when MongoDB ends a cursor: whether its name still is there.
+pub(crate) async fn still_exists(source: &Source) -> Result<bool, Error> {
+    metadata::collection_exists(&source.parts.client, &source.key.namespace).await
 }

@@ -8,16 +8,19 @@ use std::{
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderValue, StatusCode, header};
-use shared::{close::Close, event_json::JsonMode};
+use shared::close::Close;
 use tokio::time::{Instant, sleep_until};
 use warp::{Reply, reply::Response};
 
-use crate::subscription::{Delivery, Subscription};
+use crate::{
+    event::Form,
+    subscription::{Delivery, Subscription},
+};
 
 /// A subscriber and how it is served.
 struct Session {
     subscription: Subscription,
-    mode: JsonMode,
+    form: Form,
     expires: Option<Instant>,
     keepalive: Duration,
     ended: bool,
@@ -26,7 +29,7 @@ struct Session {
 /// The answer: a body that goes on until one side ends it.
 pub fn respond(
     subscription: Subscription,
-    mode: JsonMode,
+    form: Form,
     expires_at: Option<u64>,
     keepalive_seconds: u64,
 ) -> Response {
@@ -35,9 +38,12 @@ pub fn respond(
         Instant::now().checked_add(then.duration_since(SystemTime::now()).unwrap_or_default())
     });
     let keepalive = Duration::from_secs(keepalive_seconds);
-    let session = Session { subscription, mode, expires, keepalive, ended: false };
-    // The comment makes proxies and `fetch` hand on the head at once.
-    let opening = stream::once(async { Ok::<_, Infallible>(Bytes::from_static(b": open\n\n")) });
+    // The first block makes proxies and `fetch` hand on the head at once, and a client that loses the connection before the
+    // first event continues from here.
+    let start =
+        subscription.start().map_or_else(|| ": open\n\n".to_owned(), |id| format!(": open\nid: {id}\n\n"));
+    let session = Session { subscription, form, expires, keepalive, ended: false };
+    let opening = stream::once(async { Ok::<_, Infallible>(Bytes::from(start)) });
     let events = stream::unfold(session, |mut session| async move {
         let block = session.next().await?;
         Some((Ok(block), session))
@@ -63,37 +69,41 @@ impl Session {
             delivery = self.subscription.next() => delivery,
             () = sleep_until(wake) => {
                 if self.expires.is_none_or(|expires| expires > Instant::now()) {
-                    return Some(Bytes::from_static(b":\n\n"));
+                    let id = self.subscription.quiet_position();
+                    return Some(id.map_or_else(|| ":\n\n".to_owned(), |id| format!("id: {id}\n\n")).into());
                 }
                 Delivery::Close(Close::Expired)
             }
         };
-        let mut block = String::new();
-        self.write(&mut block, delivery);
+        let mut blocks = Vec::new();
+        self.write(&mut blocks, delivery);
         while !self.ended
             && let Some(delivery) = self.subscription.try_next()
         {
-            self.write(&mut block, delivery);
+            self.write(&mut blocks, delivery);
         }
-        Some(block.into())
+        Some(blocks.into())
     }
 
-    fn write(&mut self, block: &mut String, delivery: Delivery) {
+    fn write(&mut self, blocks: &mut Vec<u8>, delivery: Delivery) {
         match delivery {
-            // JSON on one line: `data:` takes no line breaks, and JSON escapes them.
-            Delivery::Event(event) => {
-                block.push_str("event: change\ndata: ");
-                block.push_str(event.plain(self.mode).as_str());
-                block.push_str("\n\n");
-            }
-            Delivery::Close(close) => {
-                self.ended = true;
-                let code = close.code();
-                let reason = close.reason();
-                block.push_str(&format!(
-                    "event: close\ndata: {{\"code\":{code},\"reason\":\"{reason}\"}}\n\n"
-                ));
-            }
+            Delivery::Event(event) => match event.encoded(self.form) {
+                Ok(frame) => blocks.extend_from_slice(&frame.into_bytes()),
+                Err((close, reason)) => {
+                    // The client returns behind what it was told of.
+                    blocks.extend_from_slice(format!("id: {}\n", event.sealed()).as_bytes());
+                    self.close(blocks, close, &reason);
+                }
+            },
+            Delivery::Close(close) => self.close(blocks, close, close.reason()),
         }
+    }
+
+    fn close(&mut self, blocks: &mut Vec<u8>, close: Close, reason: &str) {
+        self.ended = true;
+        let code = close.code();
+        blocks.extend_from_slice(
+            format!("event: close\ndata: {{\"code\":{code},\"reason\":\"{reason}\"}}\n\n").as_bytes(),
+        );
     }
 }

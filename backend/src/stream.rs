@@ -8,6 +8,7 @@ use shared::{
     address::Address,
     admission::{Admitted, StreamRequest, Wanted},
     name::{Namespace, StreamName},
+    protocol::Protocol,
     refusal::{Kind, Refusal},
     request::Head,
     variables::ServerVariables,
@@ -20,8 +21,12 @@ use crate::{
     app::App,
     authentication::Caller,
     catalog::Declared,
+    event::Form,
     hub::SourceKey,
+    mongo,
+    position::Position,
     routes::Upgrade,
+    seal::Seal,
     sse,
     subscription::Subscription,
     websocket::{self, Handshake},
@@ -54,7 +59,10 @@ pub async fn open(
                 stream: name.clone(),
                 binding: admitted.binding.clone(),
             };
-            let subscription = app.hub.subscribe(key, &admitted.definition).await?;
+            let seal = app.position_key.seal(&app.mongo.operations, namespace, name).await;
+            let seal = Arc::new(seal.map_err(|error| mongo::refusal(&error))?);
+            let after = position(&seal, admitted.request.resume_after.as_deref())?;
+            let subscription = app.hub.subscribe(key, &admitted.definition, &seal, after).await?;
             // The definition may have changed between its reading and the subscription; then nobody closes this one.
             if app.catalog.is_current(namespace, &declared) {
                 return Ok((subscription, admitted.request));
@@ -76,21 +84,27 @@ fn respond(
     request: StreamRequest,
 ) -> Result<Response, Refusal> {
     match request.wanted {
-        Wanted::EventStream => Ok(sse::respond(
-            subscription,
-            request.json_mode,
-            caller.expires_at,
-            app.config.limits.ping_seconds,
-        )),
+        Wanted::EventStream => {
+            let form = Form::Sse(request.json_mode);
+            Ok(sse::respond(subscription, form, caller.expires_at, app.config.limits.ping_seconds))
+        }
         Wanted::Upgrade { key, negotiated } => {
             let upgrade = upgrade.ok_or_else(|| {
                 Refusal::new(Kind::BadRequest, "this connection cannot be upgraded, expected HTTP/1.1")
             })?;
             let handshake = Handshake { key, echo: negotiated.echo };
             let response = handshake.response();
+            let mode = request.json_mode;
+            let form = match negotiated.protocol {
+                Protocol::Plain if request.position => Form::PlainWithPosition(mode),
+                Protocol::Plain => Form::Plain(mode),
+                Protocol::V1Json => Form::V1Json(mode),
+                Protocol::V1Bson => Form::V1Bson,
+            };
             let session = websocket::Session::new(
                 subscription,
-                request.json_mode,
+                form,
+                request.resume_after.is_some(),
                 caller.expires_at,
                 &app.config.limits,
             );
@@ -106,6 +120,19 @@ fn respond(
         }
         Wanted::Nothing => Err(Refusal::new(Kind::NeedsUpgrade, "Change Stream requires WebSocket or SSE")),
     }
+}
+
+/// 400 for a position that this deployment did not give out for this very stream.
+fn position(seal: &Seal, sealed: Option<&str>) -> Result<Option<Position>, Refusal> {
+    let open = |text| {
+        seal.open(text).ok_or_else(|| {
+            Refusal::new(
+                Kind::BadRequest,
+                "resumeAfter is no position of this stream, expected one that it gave",
+            )
+        })
+    };
+    sealed.map(open).transpose()
 }
 
 /// Judges the request against what is declared. A refusal comes from the database, not from memory: what was declared a

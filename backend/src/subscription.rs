@@ -3,12 +3,13 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use shared::close::Close;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 
-use crate::{event::Event, source::Source};
+use crate::{event::Event, position::Position, source::Source};
 
 /// What a subscriber gets next.
 #[derive(Clone, Debug)]
@@ -24,6 +25,7 @@ pub enum Delivery {
 pub struct Queue {
     state: Mutex<State>,
     arrived: Notify,
+    taken: Notify,
     limit: usize,
 }
 
@@ -32,11 +34,32 @@ struct State {
     events: VecDeque<Arc<Event>>,
     bytes: usize,
     close: Option<Close>,
+    /// Where the subscriber begins: nothing up to here is for it.
+    after: Option<Position>,
+    /// Whether the source itself fills the queue, and no catch-up does.
+    live: bool,
+}
+
+impl State {
+    fn fits(&self, event: &Event, limit: usize) -> bool {
+        self.events.is_empty() || self.bytes + event.weight() <= limit
+    }
+
+    fn push(&mut self, event: &Arc<Event>) {
+        self.bytes += event.weight();
+        self.events.push_back(Arc::clone(event));
+    }
+
+    fn wants(&self, event: &Event) -> bool {
+        self.close.is_none() && self.after.as_ref().is_none_or(|after| event.position() > after)
+    }
 }
 
 impl Queue {
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { state: Mutex::default(), arrived: Notify::new(), limit }
+    /// An empty queue of a subscriber who knows everything up to `after`.
+    pub(crate) fn new(limit: usize, after: Option<Position>) -> Self {
+        let state = State { after, ..State::default() };
+        Self { state: Mutex::new(state), arrived: Notify::new(), taken: Notify::new(), limit }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -45,28 +68,81 @@ impl Queue {
 
     /// Adds events in their order. When they do not fit, the subscriber is too slow: what waits already is still
     /// delivered, then it is closed, so that its last position is right. One event always fits.
-    pub(crate) fn push(&self, events: &[Arc<Event>]) {
+    pub(crate) fn push<'a>(&self, events: impl IntoIterator<Item = &'a Arc<Event>>) {
         let mut state = self.state();
         for event in events {
-            if state.close.is_some() {
-                return;
+            if !state.wants(event) {
+                continue;
             }
-            let weight = event.weight();
-            if !state.events.is_empty() && state.bytes + weight > self.limit {
+            if !state.fits(event, self.limit) {
                 state.close = Some(Close::TooSlow);
                 break;
             }
-            state.bytes += weight;
-            state.events.push_back(Arc::clone(event));
+            state.push(event);
         }
         drop(state);
         self.arrived.notify_one();
+    }
+
+    /// As [`Queue::push`], but waits for room: what is in the past can wait for its reader.
+    pub(crate) async fn push_patiently(&self, events: &[Arc<Event>], patience: Duration) {
+        for event in events {
+            let pushed = timeout(patience, async {
+                loop {
+                    let taken = self.taken.notified();
+                    {
+                        let mut state = self.state();
+                        if !state.wants(event) {
+                            return;
+                        }
+                        if state.fits(event, self.limit) {
+                            state.push(event);
+                            self.arrived.notify_one();
+                            return;
+                        }
+                    }
+                    taken.await;
+                }
+            })
+            .await;
+            if pushed.is_err() {
+                self.close(Close::TooSlow);
+                return;
+            }
+        }
+    }
+
+    /// Where the subscriber begins, once that is known.
+    pub(crate) fn start(&self) -> Option<Position> {
+        self.state().after.clone()
+    }
+
+    /// Sets where the subscriber begins, if nothing has set it before.
+    pub(crate) fn start_at(&self, position: &Position) {
+        self.state().after.get_or_insert_with(|| position.clone());
+    }
+
+    /// From now on the source fills the queue.
+    pub(crate) fn go_live(&self) {
+        self.state().live = true;
+    }
+
+    /// Whether the source fills the queue.
+    pub(crate) fn is_live(&self) -> bool {
+        self.state().live
+    }
+
+    /// Whether the subscriber has all that its source has published.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let state = self.state();
+        state.live && state.events.is_empty() && state.close.is_none()
     }
 
     /// Ends the queue behind what waits in it. The first close counts.
     pub(crate) fn close(&self, close: Close) {
         self.state().close.get_or_insert(close);
         self.arrived.notify_one();
+        self.taken.notify_one();
     }
 
     fn take(&self) -> Option<Delivery> {
@@ -77,6 +153,8 @@ impl Queue {
                 // An idle subscriber keeps no buffer.
                 state.events = VecDeque::new();
             }
+            drop(state);
+            self.taken.notify_one();
             return Some(Delivery::Event(event));
         }
         state.close.map(Delivery::Close)
@@ -95,6 +173,10 @@ impl Subscription {
         Self { source, queue }
     }
 
+    pub(crate) fn queue(&self) -> &Arc<Queue> {
+        &self.queue
+    }
+
     /// The next event or the close. Cancel-safe.
     pub async fn next(&self) -> Delivery {
         loop {
@@ -110,6 +192,16 @@ impl Subscription {
     pub fn try_next(&self) -> Option<Delivery> {
         self.queue.take()
     }
+
+    /// Where the subscriber began, as it may send it back.
+    pub fn start(&self) -> Option<String> {
+        self.queue.start().map(|position| self.source.seal().seal(&position))
+    }
+
+    /// Where the subscriber stands while nothing waits for it, as it may send it back.
+    pub fn quiet_position(&self) -> Option<String> {
+        self.source.quiet_position(&self.queue).map(|position| self.source.seal().seal(&position))
+    }
 }
 
 impl Drop for Subscription {
@@ -120,17 +212,24 @@ impl Drop for Subscription {
 
 #[cfg(test)]
 mod tests {
-    use bson::rawdoc;
+    use bson::{Timestamp, rawdoc};
 
     use super::*;
+    use crate::seal;
 
     fn event(bytes: usize) -> Arc<Event> {
-        Arc::new(Event::new(&rawdoc! { "x": "y".repeat(bytes) }))
+        numbered(1, bytes)
+    }
+
+    fn numbered(time: u32, bytes: usize) -> Arc<Event> {
+        let raw = rawdoc! { "x": "y".repeat(bytes) };
+        let position = Position::before(Timestamp { time, increment: 0 });
+        Arc::new(Event::change(raw, position, &Arc::new(seal::for_tests())))
     }
 
     #[test]
     fn a_full_queue_delivers_what_waits_and_then_closes_as_too_slow() {
-        let queue = Queue::new(100);
+        let queue = Queue::new(100, None);
         queue.push(&[event(50), event(50), event(1)]);
         assert!(matches!(queue.take(), Some(Delivery::Event(_))));
         assert!(matches!(queue.take(), Some(Delivery::Close(Close::TooSlow))));
@@ -140,7 +239,7 @@ mod tests {
 
     #[test]
     fn one_event_always_fits() {
-        let queue = Queue::new(100);
+        let queue = Queue::new(100, None);
         queue.push(&[event(5_000)]);
         assert!(matches!(queue.take(), Some(Delivery::Event(_))));
         assert!(queue.take().is_none());
@@ -148,11 +247,39 @@ mod tests {
 
     #[test]
     fn the_first_close_counts_and_comes_behind_the_events() {
-        let queue = Queue::new(100);
+        let queue = Queue::new(100, None);
         queue.push(&[event(1)]);
         queue.close(Close::DefinitionChanged);
         queue.close(Close::Gone);
         assert!(matches!(queue.take(), Some(Delivery::Event(_))));
         assert!(matches!(queue.take(), Some(Delivery::Close(Close::DefinitionChanged))));
+    }
+
+    #[test]
+    fn what_a_subscriber_knows_already_is_not_delivered_again() {
+        let known = numbered(5, 1);
+        let queue = Queue::new(1000, Some(known.position().clone()));
+        queue.push(&[numbered(4, 1), known, numbered(6, 1)]);
+        let Some(Delivery::Event(first)) = queue.take() else { panic!("an event") };
+        assert_eq!(first.position().start_at().time, 6);
+        assert!(queue.take().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_patient_writer_waits_for_the_reader_and_not_for_ever() {
+        let queue = Arc::new(Queue::new(100, None));
+        let writer = Arc::clone(&queue);
+        let writing = tokio::spawn(async move {
+            writer.push_patiently(&[event(80), event(80)], Duration::from_secs(60)).await;
+        });
+        for _ in 0..2 {
+            while queue.take().is_none() {
+                tokio::task::yield_now().await;
+            }
+        }
+        writing.await.expect("both were taken");
+        queue.push_patiently(&[event(80), event(80)], Duration::from_millis(1)).await;
+        assert!(matches!(queue.take(), Some(Delivery::Event(_))));
+        assert!(matches!(queue.take(), Some(Delivery::Close(Close::TooSlow))));
     }
 }

@@ -4,7 +4,9 @@
 //! buffers fit for clients that send next to nothing.
 
 use std::{
+    borrow::Cow,
     future::Future,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -12,7 +14,7 @@ use futures_util::{SinkExt, StreamExt};
 use http::{HeaderValue, StatusCode, header};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use shared::{close::Close, event_json::JsonMode};
+use shared::close::Close;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::{Instant, sleep_until, timeout},
@@ -29,7 +31,7 @@ use warp::reply::Response;
 
 use crate::{
     config::Limits,
-    event::Event,
+    event::{Event, Form, Frame, notice},
     subscription::{Delivery, Subscription},
 };
 
@@ -74,8 +76,8 @@ impl Handshake {
 
 /// Why a session is over.
 enum Ending {
-    /// We close, for this reason.
-    Close(Close),
+    /// We close, and say why.
+    Close(Close, Cow<'static, str>),
     /// As above, and what the client still sends cannot be read as frames any more.
     CloseUnreadable(Close),
     /// The peer closed, or is gone.
@@ -86,7 +88,9 @@ enum Ending {
 #[derive(Debug)]
 pub struct Session {
     subscription: Subscription,
-    mode: JsonMode,
+    form: Form,
+    /// A client in the plain form that came back was told of a failure right behind its position when it was closed.
+    told_of_failure: bool,
     expires: Option<Instant>,
     ping_every: Duration,
     pong_within: Duration,
@@ -95,10 +99,19 @@ pub struct Session {
 
 impl Session {
     /// A session that ends when the credentials do: `expires_at` is in Unix seconds.
-    pub fn new(subscription: Subscription, mode: JsonMode, expires_at: Option<u64>, limits: &Limits) -> Self {
+    ///
+    /// `returns`: the client continues behind a position.
+    pub fn new(
+        subscription: Subscription,
+        form: Form,
+        returns: bool,
+        expires_at: Option<u64>,
+        limits: &Limits,
+    ) -> Self {
         Self {
             subscription,
-            mode,
+            form,
+            told_of_failure: returns,
             expires: expires_at.and_then(instant_of),
             ping_every: Duration::from_secs(limits.ping_seconds),
             pong_within: Duration::from_secs(limits.pong_seconds),
@@ -107,7 +120,7 @@ impl Session {
     }
 
     /// Serves the client until one side ends it.
-    pub async fn run(self, upgraded: Upgraded) {
+    pub async fn run(mut self, upgraded: Upgraded) {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(WRITE_BUFFER)
@@ -117,16 +130,25 @@ impl Session {
             WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
         match self.serve(&mut socket).await {
             Ending::Gone => {}
-            ending @ (Ending::Close(close) | Ending::CloseUnreadable(close)) => {
-                // The subscription goes first: what ends here must not hold its source open.
+            // The subscription goes first: what ends here must not hold its source open.
+            Ending::Close(close, reason) => {
                 drop(self);
-                let readable = matches!(ending, Ending::Close(_));
-                let _ = timeout(CLOSES_WITHIN, say_goodbye(&mut socket, close, readable)).await;
+                let _ = timeout(CLOSES_WITHIN, say_goodbye(&mut socket, close, &reason, true)).await;
+            }
+            Ending::CloseUnreadable(close) => {
+                drop(self);
+                let _ = timeout(CLOSES_WITHIN, say_goodbye(&mut socket, close, close.reason(), false)).await;
             }
         }
     }
 
-    async fn serve(&self, socket: &mut Socket) -> Ending {
+    async fn serve(&mut self, socket: &mut Socket) -> Ending {
+        let ready = self.subscription.start().and_then(|position| notice("ready", &position, self.form));
+        if let Some(ready) = ready
+            && self.within(socket.send(message(ready))).await.is_err()
+        {
+            return Ending::Gone;
+        }
         let mut awaits_pong = false;
         // Spread over the interval, so that clients who came together are not pinged together.
         let mut timer = Instant::now() + self.ping_every.mul_f64(rand::random_range(0.5..=1.0));
@@ -134,12 +156,16 @@ impl Session {
             let wake = self.expires.map_or(timer, |expires| expires.min(timer));
             tokio::select! {
                 delivery = self.subscription.next() => match delivery {
-                    Delivery::Close(close) => return Ending::Close(close),
-                    Delivery::Event(event) => match self.within(self.send(socket, &event)).await {
-                        Ok(None) => {}
-                        Ok(Some(close)) => return Ending::Close(close),
-                        Err(()) => return Ending::Gone,
-                    },
+                    Delivery::Close(close) => return ending(close),
+                    Delivery::Event(event) => {
+                        let within = self.ping_every + self.pong_within;
+                        match timeout(within, self.send(socket, event)).await {
+                            Ok(Ok(None)) => {}
+                            Ok(Ok(Some(ending))) => return ending,
+                            // A peer that takes nothing for so long is gone.
+                            Ok(Err(_)) | Err(_) => return Ending::Gone,
+                        }
+                    }
                 },
                 message = socket.next() => match message {
                     Some(Ok(Message::Pong(_))) => {
@@ -158,14 +184,14 @@ impl Session {
                 },
                 () = sleep_until(wake) => {
                     if self.expires.is_some_and(|expires| expires <= Instant::now()) {
-                        return Ending::Close(Close::Expired);
+                        return ending(Close::Expired);
                     }
                     if awaits_pong {
                         return Ending::Gone;
                     }
                     awaits_pong = true;
                     timer = Instant::now() + self.pong_within;
-                    if self.within(async { socket.send(Message::Ping("".into())).await }).await.is_err() {
+                    if self.within(self.ping(socket)).await.is_err() {
                         return Ending::Gone;
                     }
                 }
@@ -174,20 +200,41 @@ impl Session {
     }
 
     /// Sends an event and all that waits behind it in one go.
-    async fn send(&self, socket: &mut Socket, event: &Event) -> Result<Option<Close>, Error> {
-        socket.feed(Message::Text(event.plain(self.mode))).await?;
-        let mut close = None;
-        while let Some(delivery) = self.subscription.try_next() {
+    async fn send(&mut self, socket: &mut Socket, event: Arc<Event>) -> Result<Option<Ending>, Error> {
+        let mut next = Some(Delivery::Event(event));
+        let mut end = None;
+        while let Some(delivery) = next {
             match delivery {
-                Delivery::Event(event) => socket.feed(Message::Text(event.plain(self.mode))).await?,
-                Delivery::Close(reason) => {
-                    close = Some(reason);
-                    break;
-                }
+                Delivery::Close(close) => end = Some(ending(close)),
+                Delivery::Event(event) if self.is_known_failure(&event) => {}
+                Delivery::Event(event) => match event.encoded(self.form) {
+                    Ok(frame) => socket.feed(message(frame)).await?,
+                    Err((close, reason)) => end = Some(Ending::Close(close, reason.into())),
+                },
             }
+            if end.is_some() {
+                break;
+            }
+            next = self.subscription.try_next();
         }
         socket.flush().await?;
-        Ok(close)
+        Ok(end)
+    }
+
+    /// The plain form has no word for a failure but its close, so a client that comes back stands right before it again.
+    fn is_known_failure(&mut self, event: &Event) -> bool {
+        self.told_of_failure =
+            self.told_of_failure && event.is_failure() && event.encoded(self.form).is_err();
+        self.told_of_failure
+    }
+
+    /// A ping, and in the typed forms the position of a quiet stream.
+    async fn ping(&self, socket: &mut Socket) -> Result<(), Error> {
+        let quiet = self.subscription.quiet_position();
+        if let Some(keepalive) = quiet.and_then(|position| notice("keepalive", &position, self.form)) {
+            socket.feed(message(keepalive)).await?;
+        }
+        socket.send(Message::Ping("".into())).await
     }
 
     /// A peer that takes nothing for as long as it may take to answer a ping is gone.
@@ -199,8 +246,19 @@ impl Session {
     }
 }
 
-async fn say_goodbye(socket: &mut Socket, close: Close, readable: bool) -> Result<(), Error> {
-    let frame = CloseFrame { code: CloseCode::from(close.code()), reason: close.reason().into() };
+fn message(frame: Frame) -> Message {
+    match frame {
+        Frame::Text(text) => Message::Text(text),
+        Frame::Binary(bytes) => Message::Binary(bytes),
+    }
+}
+
+fn ending(close: Close) -> Ending {
+    Ending::Close(close, close.reason().into())
+}
+
+async fn say_goodbye(socket: &mut Socket, close: Close, reason: &str, readable: bool) -> Result<(), Error> {
+    let frame = CloseFrame { code: CloseCode::from(close.code()), reason: reason.into() };
     socket.send(Message::Close(Some(frame))).await?;
     if readable {
         // Until the peer has closed too: RFC 6455, section 7.1.1.

@@ -39,6 +39,10 @@ pub struct StreamRequest {
     pub wanted: Wanted,
     /// In which JSON.
     pub json_mode: JsonMode,
+    /// Whether events in the plain form carry their position.
+    pub position: bool,
+    /// The position behind which the client continues, as it was given out; only the backend can open it.
+    pub resume_after: Option<String>,
 }
 
 /// A request that may be served.
@@ -60,27 +64,37 @@ pub fn judge(
     server: &ServerVariables,
     operators: OperatorCheck,
 ) -> Result<Admitted, Refusal> {
-    let definition = definitions.and_then(|definitions| definitions.get(name)).ok_or_else(Refusal::no_stream)?;
+    let definition =
+        definitions.and_then(|definitions| definitions.get(name)).ok_or_else(Refusal::no_stream)?;
     if !matches!(head.method, Method::GET | Method::HEAD) {
         return Err(Refusal::method_not_allowed(head.method.as_str(), "GET, HEAD, OPTIONS"));
     }
     let query = Query::parse(head.query.as_deref())?;
     let wanted = wanted(head)?;
     let json_mode = JsonMode::parse(query.get("jsonMode"))?;
-    for later in ["position", "resumeAfter", "snapshot"] {
-        if query.get(later).is_some() {
-            let message = format!("parameter {later} is not supported yet");
-            return Err(Refusal::new(Kind::BadRequest, message));
-        }
+    let position = query.flag("position")?;
+    if query.flag("snapshot")? {
+        return Err(Refusal::new(Kind::BadRequest, "parameter snapshot is not supported yet"));
     }
+    // What the browser remembers is newer than what the page once wrote into the address.
+    let remembered = head.header("last-event-id").filter(|_| wanted == Wanted::EventStream);
+    let resume_after = remembered.or_else(|| query.get("resumeAfter")).filter(|text| !text.is_empty());
+    let resume_after = resume_after.map(str::to_owned);
     let definition = definition.as_ref().map_err(Clone::clone)?;
     let variables = Variables::parse(query.get("avars"), operators)?;
     let binding = definition.bind(&variables, server)?;
     Ok(Admitted {
-        request: StreamRequest { wanted, json_mode },
+        request: StreamRequest { wanted, json_mode, position, resume_after },
         definition: definition.clone(),
         binding,
     })
+}
+
+/// Whether an `EventSource` that comes back must stop: it does so at 204 alone, and would return to a 404 for ever.
+pub fn stops_event_source(head: &Head, refusal: &Refusal) -> bool {
+    head.wants_event_stream()
+        && head.headers.contains_key("last-event-id")
+        && matches!(refusal.kind(), Kind::NotFound | Kind::Forbidden)
 }
 
 fn wanted(head: &Head) -> Result<Wanted, Refusal> {
@@ -93,7 +107,8 @@ fn wanted(head: &Head) -> Result<Wanted, Refusal> {
         let message = format!("Sec-WebSocket-Version is {version:?}, expected 13");
         return Err(Refusal::new(Kind::UpgradeRequired, message));
     }
-    let key = head.headers.get(header::SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok()).unwrap_or_default();
+    let key =
+        head.headers.get(header::SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok()).unwrap_or_default();
     // RFC 6455, section 4.2.1: 16 bytes in base64.
     if !STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16) {
         return Err(Refusal::new(Kind::BadRequest, "Sec-WebSocket-Key is not 16 bytes in base64"));

@@ -6,7 +6,11 @@
 use std::fmt::Write as _;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bson::{Bson, RawArray, RawBsonRef, RawDocument, error::Error, raw::RawBinaryRef};
+use bson::{
+    Bson, RawArray, RawBsonRef, RawDocument, RawDocumentBuf,
+    error::Error,
+    raw::{CString, RawBinaryRef},
+};
 
 use crate::refusal::{Kind, Refusal};
 
@@ -51,8 +55,8 @@ const OF_MONGODB: &[&str] =
 const ALWAYS: &[&str] = &["fullDocument", "documentKey", "updateDescription", "operationType"];
 
 /// The plain form of an event: `fullDocument`, `documentKey`, `updateDescription`, `operationType`, `null` where absent, then
-/// what the definition's stages set at the top.
-pub fn plain_event(event: &RawDocument, mode: JsonMode) -> Result<String, Error> {
+/// what the definition's stages set at the top, then the position if one is given.
+pub fn plain_event(event: &RawDocument, mode: JsonMode, position: Option<&str>) -> Result<String, Error> {
     let mut out = String::with_capacity(event.as_bytes().len() * 2);
     for (index, name) in ALWAYS.iter().enumerate() {
         out.push(if index == 0 { '{' } else { ',' });
@@ -75,7 +79,26 @@ pub fn plain_event(event: &RawDocument, mode: JsonMode) -> Result<String, Error>
         write_name(&mut out, name);
         write_value(&mut out, value, mode)?;
     }
+    if let Some(position) = position {
+        out.push_str(",\"position\":");
+        write_text(&mut out, position);
+    }
     out.push('}');
+    Ok(out)
+}
+
+/// The same members as BSON, the values byte for byte as MongoDB sent them.
+pub fn plain_event_bson(event: &RawDocument) -> Result<RawDocumentBuf, Error> {
+    let mut out = RawDocumentBuf::new();
+    for name in ALWAYS {
+        out.append(CString::try_from(*name)?, event.get(*name)?.unwrap_or(RawBsonRef::Null));
+    }
+    for member in event {
+        let (name, value) = member?;
+        if !ALWAYS.contains(&name.as_str()) && !OF_MONGODB.contains(&name.as_str()) {
+            out.append(name, value);
+        }
+    }
     Ok(out)
 }
 
@@ -281,7 +304,7 @@ mod tests {
             "documentKey": { "_id": 1 }, "fullDocument": { "_id": 1, "name": "uji" },
         });
         assert_eq!(
-            plain_event(&event, JsonMode::Plain).expect("json"),
+            plain_event(&event, JsonMode::Plain, None).expect("json"),
             r#"{"fullDocument":{"_id":1,"name":"uji"},"documentKey":{"_id":1},"updateDescription":null,"operationType":"insert"}"#
         );
     }
@@ -291,7 +314,7 @@ mod tests {
         let event =
             raw(&doc! { "_id": 1, "extra": 7, "operationType": "delete", "documentKey": { "_id": 1 } });
         assert_eq!(
-            plain_event(&event, JsonMode::Plain).expect("json"),
+            plain_event(&event, JsonMode::Plain, None).expect("json"),
             r#"{"fullDocument":null,"documentKey":{"_id":1},"updateDescription":null,"operationType":"delete","extra":7}"#
         );
     }
@@ -303,7 +326,7 @@ mod tests {
                 &doc! { "updateDescription": { "updatedFields": { "a.b": 1 }, "removedFields": ["c"], "truncatedArrays": cut } },
             )
         };
-        let json = |event: &RawDocument| plain_event(event, JsonMode::Plain).expect("json");
+        let json = |event: &RawDocument| plain_event(event, JsonMode::Plain, None).expect("json");
         assert!(
             json(&event(vec![]))
                 .contains(r#""updateDescription":{"updatedFields":{"a.b":1},"removedFields":["c"]}"#)

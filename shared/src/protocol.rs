@@ -16,8 +16,12 @@ pub enum Protocol {
     V1Bson,
 }
 
-/// The names that are known today, in the one place that says so. `tailrace.v1.json` and `tailrace.v1.bson` are not yet.
-const KNOWN: &[(&str, Protocol)] = &[("tailrace.plain", Protocol::Plain)];
+/// The names that are known, in the one place that says so.
+const KNOWN: &[(&str, Protocol)] = &[
+    ("tailrace.plain", Protocol::Plain),
+    ("tailrace.v1.json", Protocol::V1Json),
+    ("tailrace.v1.bson", Protocol::V1Bson),
+];
 
 /// A sub-protocol of this prefix carries a token: a browser's WebSocket cannot send `Authorization`.
 const BEARER: &str = "bearer.";
@@ -113,11 +117,11 @@ mod tests {
 
     #[test]
     fn only_unknown_ones_or_a_lone_bearer_are_400() {
-        for offer in ["chat", "bearer.x", "tailrace.v1.json", "TAILRACE.PLAIN"] {
+        for offer in ["chat", "bearer.x", "tailrace.v2.json", "TAILRACE.PLAIN"] {
             let refusal = Negotiated::of(&offering(&[offer])).unwrap_err();
             assert_eq!(
                 refusal.to_string(),
-                "400 no known sub-protocol offered, expected one of tailrace.plain"
+                "400 no known sub-protocol offered, expected one of tailrace.plain, tailrace.v1.json, tailrace.v1.bson"
             );
         }
     }

@@ -17,8 +17,8 @@ pub(crate) fn refusal(refusal: &Refusal, cors: &[(HeaderName, HeaderValue)]) -> 
     build(Some(&refusal.body()), refusal.status().as_u16(), &headers)
 }
 
-/// 204 to a preflight.
-pub(crate) fn preflight(cors: &[(HeaderName, HeaderValue)]) -> Result<web_sys::Response> {
+/// 204: to a preflight, and to an `EventSource` that must stop.
+pub(crate) fn no_content(cors: &[(HeaderName, HeaderValue)]) -> Result<web_sys::Response> {
     build(None, 204, &headers(cors)?)
 }
 

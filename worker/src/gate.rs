@@ -5,7 +5,7 @@ use std::rc::Rc;
 use http::{HeaderName, HeaderValue, Method};
 use shared::{
     address::{Address, Route},
-    admission::{self, Wanted},
+    admission::{self, Wanted, stops_event_source},
     identity::{Identity, Purpose, Statement},
     name::{Namespace, StreamName},
     origin::Verdict,
@@ -47,6 +47,7 @@ pub(crate) async fn handle(
     let mut cors = Vec::new();
     match judged(&request, &head, env, &knowledge, &mut cors).await {
         Ok(response) => Ok(response),
+        Err(refusal) if stops_event_source(&head, &refusal) => answer::no_content(&cors),
         Err(refusal) => answer::refusal(&refusal, &cors),
     }
 }
@@ -101,7 +102,7 @@ async fn preflight(
     }
     let origin = origins.judge(&head.headers);
     origin.admit()?;
-    answer::preflight(&origins.preflight_headers(&origin)).map_err(|_| internal())
+    answer::no_content(&origins.preflight_headers(&origin)).map_err(|_| internal())
 }
 
 /// A request whose caller is known.

@@ -9,8 +9,8 @@ use shared::{
 };
 
 use crate::{
+    cursor::pipeline,
     mongo::{self, Fault},
-    source::pipeline,
 };
 
 /// Opens each definition once. Refused with MongoDB's message; where a variable shapes the syntax only the resolved
@@ -42,7 +42,7 @@ async fn refused(
         let opened = client
             .database(namespace.database.as_str())
             .collection::<Document>(namespace.collection.as_str())
-            .aggregate(pipeline(definition.options(), None, &stages))
+            .aggregate(pipeline(definition.options(), None, None, &stages))
             .batch()
             .await;
         match opened {

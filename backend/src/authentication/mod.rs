@@ -21,7 +21,7 @@ use shared::{
     token::{KeySource, Policy, Unverified},
 };
 
-pub use self::config::{AuthConfig, EdgeConfig};
+pub use self::config::{AuthConfig, EdgeConfig, Secret};
 use self::{key_server::KeyServer, replay::Replay};
 
 /// Who sent a request.

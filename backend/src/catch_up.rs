@@ -1,0 +1,84 @@
+//! Catching up: one cursor for all who return to a source from further back than its memory reaches.
+//!
+//! It begins at the oldest of their positions, and each receives what is behind its own. When it has come to where the
+//! source's memory begins, they are handed over to the source. So returning clients cost one cursor a source at the most.
+
+use std::{sync::Arc, time::Duration};
+
+use shared::close::Close;
+
+use crate::{
+    backoff::Backoff,
+    cursor::Progress,
+    mongo::{self, Fault},
+    position::Position,
+    source::{self, Source},
+    subscription::Queue,
+};
+
+/// How long one returner may hold up the others by not reading.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A subscriber that has missed something.
+#[derive(Clone, Debug)]
+pub struct Returner {
+    /// Its queue.
+    pub queue: Arc<Queue>,
+    /// It knows everything up to here.
+    pub after: Position,
+}
+
+/// Serves returners until nobody waits.
+pub(crate) async fn run(source: Arc<Source>) {
+    loop {
+        let mut returners = source.take_returners();
+        if returners.is_empty() {
+            return;
+        }
+        returners.sort_by(|one, other| one.after.cmp(&other.after));
+        serve(&source, returners).await;
+    }
+}
+
+async fn serve(source: &Arc<Source>, mut returners: Vec<Returner>) {
+    let mut backoff = Backoff::default();
+    let mut cursor = source.cursor(returners.first().map(|oldest| oldest.after.clone()));
+    while !returners.is_empty() {
+        match cursor.advance().await {
+            Ok(Progress::Events(events, position)) => {
+                backoff = Backoff::default();
+                for returner in &mut returners {
+                    returner.queue.push_patiently(&events, PATIENCE).await;
+                    returner.after = position.clone().max(returner.after.clone());
+                }
+                returners.retain(|returner| !source.hand_over(returner));
+            }
+            Ok(Progress::Invalidated) => {
+                // What is behind an `invalidate` belongs to another collection of the same name, if to any.
+                match source::still_exists(source).await {
+                    Ok(false) => returners.drain(..).for_each(|returner| returner.queue.close(Close::Gone)),
+                    Ok(true) => returners.drain(..).for_each(|returner| source.hand_over_with_gap(&returner)),
+                    Err(error) => pause(&mut backoff, &error).await,
+                }
+            }
+            Err(error) if mongo::fault(&error) == Fault::Unreachable => pause(&mut backoff, &error).await,
+            Err(error) => {
+                // The oldest position is lost; the others may not be.
+                tracing::info!(%error, "a position cannot be resumed");
+                let lost = returners.remove(0);
+                let (same, rest) = returners.drain(..).partition(|returner| returner.after == lost.after);
+                returners = rest;
+                source.hand_over_with_gap(&lost);
+                let same: Vec<Returner> = same;
+                same.iter().for_each(|returner| source.hand_over_with_gap(returner));
+                cursor = source.cursor(returners.first().map(|oldest| oldest.after.clone()));
+            }
+        }
+    }
+}
+
+async fn pause(backoff: &mut Backoff, error: &mongodb::error::Error) {
+    let pause = backoff.next_pause();
+    tracing::warn!(%error, ?pause, "catching up is interrupted");
+    tokio::time::sleep(pause).await;
+}

@@ -1,0 +1,362 @@
+//! A change stream of MongoDB that is read in batches, knows where it stands, and steps over what its pipeline cannot
+//! compute.
+
+use std::{sync::Arc, time::Duration};
+
+use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
+use futures_util::StreamExt;
+use mongodb::{
+    Client,
+    error::Error,
+    raw_batch_cursor::{RawBatch, RawBatchCursor},
+};
+use shared::{
+    definition::{Binding, FullDocument, StreamOptions},
+    name::Namespace,
+};
+use tokio::time::timeout;
+
+use crate::{
+    event::{self, Event},
+    mongo::{Fault, fault},
+    position::Position,
+    seal::Seal,
+};
+
+/// How long MongoDB holds an empty reply back for an event.
+const AWAIT: Duration = Duration::from_secs(1);
+
+/// A reply that takes longer than this will not come: the server hangs.
+const STALLED: Duration = Duration::from_secs(10);
+
+/// Events in one reply. Above zero, so that a lost position fails when the cursor opens and not later.
+const BATCH: u32 = 1000;
+
+/// What reading brings.
+#[derive(Debug)]
+pub enum Progress {
+    /// Events in their order, and where the stream stands behind them.
+    Events(Vec<Arc<Event>>, Position),
+    /// MongoDB ended the stream: `invalidate`, which the pipeline may have hidden.
+    Invalidated,
+}
+
+/// A change stream with a binding's pipeline.
+#[derive(Debug)]
+pub struct Cursor {
+    client: Client,
+    namespace: Namespace,
+    binding: Binding,
+    seal: Arc<Seal>,
+    splits: bool,
+    position: Option<Position>,
+    open: Option<Open>,
+    fragments: Vec<RawDocumentBuf>,
+}
+
+struct Open {
+    cursor: RawBatchCursor,
+    /// The reply to the command that opened it.
+    first: Option<RawBatch>,
+}
+
+impl std::fmt::Debug for Open {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Open")
+    }
+}
+
+impl Cursor {
+    /// A cursor that continues behind `position`, or begins now. `splits`: the server knows `$changeStreamSplitLargeEvent`.
+    pub fn new(
+        client: Client,
+        namespace: Namespace,
+        binding: Binding,
+        seal: Arc<Seal>,
+        splits: bool,
+        position: Option<Position>,
+    ) -> Self {
+        Self { client, namespace, binding, seal, splits, position, open: None, fragments: Vec::new() }
+    }
+
+    /// Where it stands: behind everything that it has handed out.
+    pub fn position(&self) -> Option<&Position> {
+        self.position.as_ref()
+    }
+
+    /// Forgets where it stood: it begins anew when it is opened next.
+    pub fn restart(&mut self) {
+        self.position = None;
+        self.open = None;
+    }
+
+    /// Opens it, and says from where on it sees everything.
+    pub async fn open(&mut self) -> Result<Position, Error> {
+        self.open_in_batches(BATCH).await
+    }
+
+    async fn open_in_batches(&mut self, batch: u32) -> Result<Position, Error> {
+        self.open = None;
+        self.fragments.clear();
+        let pipeline = self.pipeline(self.position.as_ref().map(|position| position.only_behind(None)));
+        let mut cursor = self.aggregate(pipeline, batch).await?;
+        let first = next(&mut cursor).await?;
+        let from = match (&self.position, &first) {
+            (Some(position), _) => position.clone(),
+            (None, Some(first)) => beginning(first)?,
+            (None, None) => return Err(Error::custom("a change stream without a first reply")),
+        };
+        self.position = Some(from.clone());
+        self.open = Some(Open { cursor, first });
+        Ok(from)
+    }
+
+    /// Reads on; opens the cursor where it is not. Waits up to a second for events.
+    pub async fn advance(&mut self) -> Result<Progress, Error> {
+        match self.read().await {
+            Err(error) => {
+                self.open = None;
+                match (fault(&error), self.position.clone()) {
+                    (Fault::Refused(code), Some(position)) => self.step_over(code, position).await,
+                    _ => Err(error),
+                }
+            }
+            progress => progress,
+        }
+    }
+
+    async fn read(&mut self) -> Result<Progress, Error> {
+        if self.open.is_none() {
+            self.open().await?;
+        }
+        let Some(open) = &mut self.open else { return Err(Error::custom("the cursor is not open")) };
+        let batch = match open.first.take() {
+            Some(first) => Some(first),
+            None => next(&mut open.cursor).await?,
+        };
+        match batch {
+            Some(batch) => self.take(&batch),
+            None => {
+                self.open = None;
+                Ok(Progress::Invalidated)
+            }
+        }
+    }
+
+    fn take(&mut self, batch: &RawBatch) -> Result<Progress, Error> {
+        let mut events = Vec::new();
+        for document in batch.doc_slices()? {
+            if let Some(document) = document?.as_document() {
+                events.extend(self.event(document)?);
+            }
+        }
+        // The token of the whole reply is ahead of its last event: it keeps a quiet stream resumable. Not while an event
+        // has arrived in part.
+        if self.fragments.is_empty()
+            && let Some(ahead) = post_batch_position(batch)
+        {
+            self.position = Some(ahead);
+        }
+        match &self.position {
+            Some(position) => Ok(Progress::Events(events, position.clone())),
+            None => Err(Error::custom("a reply without a resume token")),
+        }
+    }
+
+    fn event(&mut self, document: &RawDocument) -> Result<Option<Arc<Event>>, Error> {
+        if document.get_str("operationType").is_ok_and(|kind| kind == "invalidate") {
+            return Ok(None);
+        }
+        let whole = match event::fragment(document) {
+            None => document.to_owned(),
+            Some((fragment, of)) => {
+                self.fragments.push(document.to_owned());
+                if fragment < of {
+                    return Ok(None);
+                }
+                event::joined(&std::mem::take(&mut self.fragments))?
+            }
+        };
+        let position = document
+            .get_document("_id")
+            .ok()
+            .and_then(Position::of_token)
+            .ok_or_else(|| Error::custom("an event without a resume token"))?;
+        self.position = Some(position.clone());
+        Ok(Some(Arc::new(Event::change(whole, position, &self.seal))))
+    }
+
+    /// The pipeline fails on some event behind `position`. The healthy ones before it fail with it in one reply, so they are
+    /// read one by one; then the failing one is found by its position alone, and left behind.
+    async fn step_over(&mut self, code: i32, position: Position) -> Result<Progress, Error> {
+        let mut events = Vec::new();
+        self.position = Some(position);
+        let failed = self.read_one_by_one(&mut events).await;
+        self.open = None;
+        let code = match failed {
+            Ok(()) => code,
+            Err(error) => match fault(&error) {
+                Fault::Refused(code) => code,
+                // The healthy ones are handed out; what comes next fails again, or works.
+                _ if !events.is_empty() => return self.handed(events),
+                _ => return Err(error),
+            },
+        };
+        match self.find_failing().await? {
+            Some(failing) => {
+                self.position = Some(failing.clone());
+                events.push(Arc::new(Event::failure(code, failing, &self.seal)));
+            }
+            // Nothing fails any more, or it is not an event that does.
+            None if events.is_empty() => {
+                return Err(Error::custom(format!("the pipeline fails with code {code}")));
+            }
+            None => {}
+        }
+        self.handed(events)
+    }
+
+    fn handed(&self, events: Vec<Arc<Event>>) -> Result<Progress, Error> {
+        let position = self.position.clone().ok_or_else(|| Error::custom("no position"))?;
+        Ok(Progress::Events(events, position))
+    }
+
+    /// `Ok` when it came to the end of what there is without a failure.
+    async fn read_one_by_one(&mut self, events: &mut Vec<Arc<Event>>) -> Result<(), Error> {
+        self.open_in_batches(1).await?;
+        loop {
+            match self.read().await? {
+                Progress::Events(more, _) if more.is_empty() => return Ok(()),
+                Progress::Events(more, _) => events.extend(more),
+                Progress::Invalidated => return Ok(()),
+            }
+        }
+    }
+
+    /// The position of the first event on which the pipeline fails. What the pipeline filters out is passed over.
+    async fn find_failing(&mut self) -> Result<Option<Position>, Error> {
+        loop {
+            let Some(behind) = self.position.clone() else { return Ok(None) };
+            let candidates = self.positions_behind(&behind).await?;
+            let Some(last) = candidates.last() else { return Ok(None) };
+            if !self.fails_within(&behind, last).await? {
+                self.position = Some(last.clone());
+                continue;
+            }
+            // Invariant: it fails within (behind, candidates[high]], and not within (behind, candidates[low - 1]].
+            let (mut low, mut high) = (0, candidates.len() - 1);
+            while low < high {
+                let middle = usize::midpoint(low, high);
+                if self.fails_within(&behind, &candidates[middle]).await? {
+                    high = middle;
+                } else {
+                    low = middle + 1;
+                }
+            }
+            return Ok(candidates.get(high).cloned());
+        }
+    }
+
+    /// Positions of all events of the collection, without their documents: nothing in that can fail.
+    async fn positions_behind(&mut self, position: &Position) -> Result<Vec<Position>, Error> {
+        let pipeline = vec![
+            doc! { "$changeStream": { "startAtOperationTime": position.start_at() } },
+            position.only_behind(None),
+            doc! { "$project": { "_id": 1, "clusterTime": 1 } },
+        ];
+        let mut cursor = self.aggregate(pipeline, BATCH).await?;
+        let mut positions = Vec::new();
+        if let Some(batch) = next(&mut cursor).await? {
+            for document in batch.doc_slices()? {
+                let token = document?.as_document().and_then(|event| event.get_document("_id").ok());
+                positions.extend(token.and_then(Position::of_token));
+            }
+        }
+        Ok(positions)
+    }
+
+    async fn fails_within(&mut self, behind: &Position, last: &Position) -> Result<bool, Error> {
+        let pipeline = self.pipeline(Some(behind.only_behind(Some(last))));
+        let opened = async {
+            let mut cursor = self.aggregate(pipeline, BATCH).await?;
+            next(&mut cursor).await
+        };
+        match opened.await {
+            Ok(_) => Ok(false),
+            Err(error) if matches!(fault(&error), Fault::Refused(_)) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn pipeline(&self, range: Option<Document>) -> Vec<Document> {
+        let start = self.position.as_ref().map(Position::start_at);
+        let mut pipeline = pipeline(self.binding.options(), start, range, self.binding.pipeline());
+        if self.splits {
+            pipeline.push(doc! { "$changeStreamSplitLargeEvent": {} });
+        }
+        pipeline
+    }
+
+    async fn aggregate(&mut self, pipeline: Vec<Document>, batch: u32) -> Result<RawBatchCursor, Error> {
+        let database = self.client.database(self.namespace.database.as_str());
+        let collection = database.collection::<Document>(self.namespace.collection.as_str());
+        let opening = collection.aggregate(pipeline).batch_size(batch).max_await_time(AWAIT).batch();
+        match timeout(STALLED, opening).await {
+            Ok(opened) => opened,
+            Err(_) => Err(stalled("aggregate")),
+        }
+    }
+}
+
+/// The whole pipeline: MongoDB's own stage, the range of positions, and what was declared.
+pub fn pipeline(
+    options: StreamOptions,
+    start: Option<bson::Timestamp>,
+    range: Option<Document>,
+    declared: &[Document],
+) -> Vec<Document> {
+    let mut change_stream = doc! {
+        "fullDocumentBeforeChange": options.full_document_before_change.as_str(),
+    };
+    // MongoDB spells "none" by leaving the option out.
+    if options.full_document != FullDocument::Off {
+        change_stream.insert("fullDocument", options.full_document.as_str());
+    }
+    if let Some(start) = start {
+        change_stream.insert("startAtOperationTime", Bson::Timestamp(start));
+    }
+    let mut pipeline = vec![doc! { "$changeStream": change_stream }];
+    pipeline.extend(range);
+    pipeline.extend_from_slice(declared);
+    pipeline
+}
+
+async fn next(cursor: &mut RawBatchCursor) -> Result<Option<RawBatch>, Error> {
+    match timeout(STALLED, cursor.next()).await {
+        Ok(batch) => batch.transpose(),
+        Err(_) => Err(stalled("getMore")),
+    }
+}
+
+fn stalled(command: &str) -> Error {
+    std::io::Error::new(std::io::ErrorKind::TimedOut, format!("no reply to {command}")).into()
+}
+
+fn post_batch_position(batch: &RawBatch) -> Option<Position> {
+    let cursor = batch.as_raw_document().get_document("cursor").ok()?;
+    Position::of_token(cursor.get_document("postBatchResumeToken").ok()?)
+}
+
+/// From where on a cursor sees everything that began now: before its first event, or where it stands without one.
+fn beginning(first: &RawBatch) -> Result<Position, Error> {
+    let event = first.doc_slices()?.into_iter().next().transpose()?;
+    let token = event
+        .as_ref()
+        .and_then(|event| event.as_document())
+        .and_then(|event| event.get_document("_id").ok())
+        .and_then(Position::of_token);
+    token
+        .map(|token| Position::before(token.start_at()))
+        .or_else(|| post_batch_position(first))
+        .ok_or_else(|| Error::custom("a reply without a resume token"))
+}
