@@ -1,7 +1,8 @@
-//! The npm packages of the root `package.json`: Cloudflare's `wrangler` and `workerd`, `esbuild`, `binaryen`.
+//! npm packages: those of the root `package.json` (Cloudflare's `wrangler` with `workerd`, `esbuild`, `binaryen`), and
+//! those of the browser client.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -12,25 +13,31 @@ use crate::workspace;
 /// The packages need this; older ones fail with a message that says nothing of it.
 const OLDEST_NODE: u32 = 20;
 
-/// Installs the packages as `package-lock.json` has them; does nothing when they are there.
+/// Installs the packages of the root.
 pub fn install() -> Result<()> {
-    let root = workspace::root();
-    let lock = fs::read(root.join("package-lock.json")).context("cannot read package-lock.json")?;
-    let stamp = root.join("node_modules/.installed-from");
-    if fs::read(&stamp).is_ok_and(|installed| installed == lock) {
+    install_in(workspace::root())
+}
+
+/// Installs the packages of a folder as its `package-lock.json` has them; does nothing when they are there.
+pub fn install_in(folder: &Path) -> Result<()> {
+    let lock_file = folder.join("package-lock.json");
+    let lock = fs::read(&lock_file).with_context(|| format!("cannot read {}", lock_file.display()))?;
+    let stamp = folder.join("node_modules/.installed-from");
+    let is_installed = || fs::read(&stamp).is_ok_and(|installed| installed == lock);
+    if is_installed() {
         return Ok(());
     }
     let _one_at_a_time = workspace::lock("npm")?;
-    if fs::read(&stamp).is_ok_and(|installed| installed == lock) {
+    if is_installed() {
         return Ok(());
     }
     check_node()?;
-    say("npm ci: wrangler, workerd, esbuild, binaryen, typescript, playwright-core");
+    say(&format!("npm ci in {}", folder.display()));
     run(
         "npm ci",
-        Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(root),
+        Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(folder),
     )?;
-    fs::write(&stamp, lock).with_context(|| format!("cannot write {}", stamp.display()))
+    fs::write(&stamp, &lock).with_context(|| format!("cannot write {}", stamp.display()))
 }
 
 /// A program that came with the packages.

@@ -47,6 +47,8 @@ pub(crate) enum Count {
     Whole,
     /// By the lines `test result: …` of Rust's test runners.
     Tests,
+    /// By the last lines of Node's test runner: `ℹ pass 5`, or `# pass 5` where it does not write to a terminal.
+    NodeTests,
 }
 
 /// All steps so far.
@@ -119,16 +121,19 @@ fn run(count: Count, mut command: Command) -> Result<Counts> {
         let line = line.unwrap_or_else(|error| format!("(unreadable output: {error})"));
         println!("{line}");
         let _ = writeln!(log, "{line}");
-        if let Some(counted) = matches!(count, Count::Tests).then(|| test_result(&line)).flatten() {
-            counts += counted;
-        }
+        let counted = match count {
+            Count::Whole => None,
+            Count::Tests => test_result(&line),
+            Count::NodeTests => node_result(&line),
+        };
+        counts += counted.unwrap_or_default();
     }
     let status = process.wait()?;
     drop(ended);
     match (count, status.success()) {
         (Count::Whole, true) => Ok(Counts::PASSED),
         (Count::Whole, false) => bail!("`{line}` ended with {status}"),
-        (Count::Tests, success) => {
+        (Count::Tests | Count::NodeTests, success) => {
             // A crash or an error of the compiler has no line of its own.
             if !success && counts.failed == 0 {
                 println!("`{line}` ended with {status}");
@@ -153,6 +158,19 @@ fn test_result(line: &str) -> Option<Counts> {
     Some(Counts { passed: number("passed"), failed: number("failed"), skipped: number("ignored") })
 }
 
+/// Reads one of `ℹ pass 5`, `ℹ fail 0`, `ℹ cancelled 0`, `ℹ skipped 1`, `ℹ todo 0`.
+fn node_result(line: &str) -> Option<Counts> {
+    let (word, number) = line.strip_prefix("ℹ ").or_else(|| line.strip_prefix("# "))?.split_once(' ')?;
+    let number = number.parse().ok()?;
+    let none = Counts::default();
+    match word {
+        "pass" => Some(Counts { passed: number, ..none }),
+        "fail" | "cancelled" => Some(Counts { failed: number, ..none }),
+        "skipped" | "todo" => Some(Counts { skipped: number, ..none }),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,6 +180,14 @@ mod tests {
         let line = "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 4 filtered out; finished in 0.02s";
         assert_eq!(test_result(line), Some(Counts { passed: 12, failed: 3, skipped: 1 }));
         assert_eq!(test_result("test results_are_read ... ok"), None);
+    }
+
+    #[test]
+    fn the_results_of_nodes_test_runner_are_read_in_both_its_forms() {
+        let text = "ℹ tests 8\nℹ suites 0\nℹ pass 5\nℹ fail 1\n# cancelled 1\n# skipped 1\n# todo 0\nℹ duration_ms 12.5";
+        let mut counts = Counts::default();
+        text.lines().filter_map(node_result).for_each(|counted| counts += counted);
+        assert_eq!(counts, Counts { passed: 5, failed: 2, skipped: 1 });
     }
 
     #[test]

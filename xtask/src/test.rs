@@ -169,7 +169,9 @@ async fn javascript() -> Result<Counts> {
         let mut git = Command::new("git");
         git.args(["ls-files", "--cached", "--others", "--exclude-standard"]).args(patterns);
         let listed = output("git ls-files", git.current_dir(workspace::root()))?;
-        anyhow::Ok(listed.lines().map(PathBuf::from).collect::<Vec<_>>())
+        // The client has packages of its own, and checks its types itself when it is tested.
+        let files = listed.lines().map(PathBuf::from).filter(|file| !file.starts_with(CLIENT));
+        anyhow::Ok(files.collect::<Vec<_>>())
     };
     let mut counts = Counts::default();
     let typed = listed(&["tsconfig.json", "*/tsconfig.json"]).context("git lists the files")?;
@@ -187,6 +189,9 @@ async fn javascript() -> Result<Counts> {
     Ok(counts)
 }
 
+/// The browser client.
+const CLIENT: &str = "clients/js";
+
 async fn end_to_end(options: &Options) -> Result<Counts> {
     worker::build().context("the edge worker")?;
     let program = backend::build(Profile::Debug)?;
@@ -196,13 +201,27 @@ async fn end_to_end(options: &Options) -> Result<Counts> {
     let mut compile = cargo(&["test", "--package", "tailrace-tests", "--no-run"]);
     compile.env("CARGO_TERM_QUIET", "true");
     command(Count::Whole, compile).await?;
-    match chromium::find() {
-        Ok(path) => drop(tests.env("TAILRACE_CHROMIUM", path)),
-        Err(error) => println!("{error:#}"),
+    let browser = chromium::find();
+    if let Err(error) = &browser {
+        println!("{error:#}");
     }
     let deployment = Deployment::start().await?;
-    tests.envs(deployment.addresses.to_environment());
-    let counts = command(Count::Tests, tests).await?;
+    let hand_over = |command: &mut Command| {
+        command.envs(deployment.addresses.to_environment());
+        if let Ok(path) = &browser {
+            command.env("TAILRACE_CHROMIUM", path);
+        }
+    };
+    hand_over(&mut tests);
+    let mut counts = command(Count::Tests, tests).await?;
+    if options.filter.is_none() {
+        let folder = workspace::root().join(CLIENT);
+        npm::install_in(&folder)?;
+        let mut client = Command::new("npm");
+        client.arg("test").current_dir(folder);
+        hand_over(&mut client);
+        counts += command(Count::NodeTests, client).await?;
+    }
     if counts.failed > 0 {
         show_logs();
     }
