@@ -125,8 +125,10 @@ impl Catalog {
     pub async fn dropped(&self, namespace: &Namespace) -> Result<(), Error> {
         self.changes.fetch_add(1, Ordering::SeqCst);
         self.entries().remove(namespace);
-        let exists = metadata::collection_exists(&self.client, namespace).await?;
-        self.hub.close_collection(namespace, if exists { Close::HistoryLost } else { Close::Gone });
+        // Where the name lives on, with other documents, the streams go on behind a gap: their own cursors tell.
+        if !metadata::collection_exists(&self.client, namespace).await? {
+            self.hub.close_collection(namespace, Close::Gone);
+        }
         Ok(())
     }
 

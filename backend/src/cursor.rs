@@ -155,7 +155,7 @@ impl Cursor {
         if self.fragments.is_empty()
             && let Some(ahead) = post_batch_position(batch)
         {
-            self.position = Some(ahead);
+            self.position = self.position.take().max(Some(ahead));
         }
         match &self.position {
             Some(position) => Ok(Progress::Events(events, position.clone())),

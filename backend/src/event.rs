@@ -111,6 +111,11 @@ impl Event {
         }
     }
 
+    /// Whether it tells of a loss.
+    pub fn is_gap(&self) -> bool {
+        matches!(self.kind, Kind::Gap)
+    }
+
     /// Whether the pipeline fails on it.
     pub fn is_failure(&self) -> bool {
         matches!(self.kind, Kind::Failure(_))
@@ -121,8 +126,7 @@ impl Event {
         let typed = matches!(form, Form::V1Json(_) | Form::V1Bson);
         match self.kind {
             Kind::Failure(code) if !typed => {
-                let close = Close::EventFailed;
-                return Err((close, format!("{}: code {code}", close.reason())));
+                return Err((Close::EventFailed, code.to_string()));
             }
             Kind::Gap if !typed => return Err((Close::HistoryLost, Close::HistoryLost.reason().to_owned())),
             _ => {}

@@ -34,8 +34,10 @@ struct State {
     events: VecDeque<Arc<Event>>,
     bytes: usize,
     close: Option<Close>,
-    /// Where the subscriber begins: nothing up to here is for it.
-    after: Option<Position>,
+    /// Where the subscriber begins.
+    start: Option<Position>,
+    /// The newest that it was given. A cursor may come to the same event by another way: nothing up to here is for it.
+    last: Option<Position>,
     /// Whether the source itself fills the queue, and no catch-up does.
     live: bool,
 }
@@ -47,18 +49,21 @@ impl State {
 
     fn push(&mut self, event: &Arc<Event>) {
         self.bytes += event.weight();
+        self.last = Some(event.position().clone());
         self.events.push_back(Arc::clone(event));
     }
 
     fn wants(&self, event: &Event) -> bool {
-        self.close.is_none() && self.after.as_ref().is_none_or(|after| event.position() > after)
+        // A gap is told wherever it is.
+        let news = event.is_gap() || self.last.as_ref().is_none_or(|last| event.position() > last);
+        self.close.is_none() && news
     }
 }
 
 impl Queue {
     /// An empty queue of a subscriber who knows everything up to `after`.
     pub(crate) fn new(limit: usize, after: Option<Position>) -> Self {
-        let state = State { after, ..State::default() };
+        let state = State { start: after.clone(), last: after, ..State::default() };
         Self { state: Mutex::new(state), arrived: Notify::new(), taken: Notify::new(), limit }
     }
 
@@ -114,12 +119,12 @@ impl Queue {
 
     /// Where the subscriber begins, once that is known.
     pub(crate) fn start(&self) -> Option<Position> {
-        self.state().after.clone()
+        self.state().start.clone()
     }
 
     /// Sets where the subscriber begins, if nothing has set it before.
     pub(crate) fn start_at(&self, position: &Position) {
-        self.state().after.get_or_insert_with(|| position.clone());
+        self.state().start.get_or_insert_with(|| position.clone());
     }
 
     /// From now on the source fills the queue.
@@ -230,10 +235,10 @@ mod tests {
     #[test]
     fn a_full_queue_delivers_what_waits_and_then_closes_as_too_slow() {
         let queue = Queue::new(100, None);
-        queue.push(&[event(50), event(50), event(1)]);
+        queue.push(&[numbered(1, 50), numbered(2, 50), numbered(3, 1)]);
         assert!(matches!(queue.take(), Some(Delivery::Event(_))));
         assert!(matches!(queue.take(), Some(Delivery::Close(Close::TooSlow))));
-        queue.push(&[event(1)]);
+        queue.push(&[numbered(4, 1)]);
         assert!(matches!(queue.take(), Some(Delivery::Close(Close::TooSlow))));
     }
 
@@ -265,12 +270,24 @@ mod tests {
         assert!(queue.take().is_none());
     }
 
+    #[test]
+    fn an_event_that_comes_by_two_ways_is_delivered_once() {
+        let queue = Queue::new(1000, None);
+        queue.push(&[numbered(4, 1), numbered(5, 1)]);
+        queue.push(&[numbered(4, 1), numbered(5, 1), numbered(6, 1)]);
+        let mut times = Vec::new();
+        while let Some(Delivery::Event(event)) = queue.take() {
+            times.push(event.position().start_at().time);
+        }
+        assert_eq!(times, [4, 5, 6]);
+    }
+
     #[tokio::test]
     async fn a_patient_writer_waits_for_the_reader_and_not_for_ever() {
         let queue = Arc::new(Queue::new(100, None));
         let writer = Arc::clone(&queue);
         let writing = tokio::spawn(async move {
-            writer.push_patiently(&[event(80), event(80)], Duration::from_secs(60)).await;
+            writer.push_patiently(&[numbered(1, 80), numbered(2, 80)], Duration::from_secs(60)).await;
         });
         for _ in 0..2 {
             while queue.take().is_none() {
@@ -278,7 +295,7 @@ mod tests {
             }
         }
         writing.await.expect("both were taken");
-        queue.push_patiently(&[event(80), event(80)], Duration::from_millis(1)).await;
+        queue.push_patiently(&[numbered(3, 80), numbered(4, 80)], Duration::from_millis(1)).await;
         assert!(matches!(queue.take(), Some(Delivery::Event(_))));
         assert!(matches!(queue.take(), Some(Delivery::Close(Close::TooSlow))));
     }

@@ -83,7 +83,9 @@ async fn odd_handshakes_are_refused_with_what_was_expected(front: Front) {
     };
     let refused = database.send(offering("chat")).await;
     assert_eq!(refused.status, StatusCode::BAD_REQUEST);
-    assert!(refused.text().contains("no known sub-protocol offered, expected one of tailrace.plain"));
+    assert!(refused.text().contains(
+        "no known sub-protocol offered, expected one of tailrace.plain, tailrace.v1.json, tailrace.v1.bson"
+    ));
     let twice = Request::get(format!("{stream}?avars={{}}&avars={{}}"));
     assert!(database.send(twice).await.text().contains("parameter avars is given twice, expected once"));
     let mode = Request::get(format!("{stream}?jsonMode=xml"));
