@@ -24,11 +24,14 @@
 pub mod database;
 pub mod event_source;
 pub mod front;
+pub mod issuer;
+pub mod refusal;
 pub mod token;
 pub mod web_socket;
 pub mod witness;
 
 pub use database::Database;
+pub use event_source::EventSource;
 pub use front::Front;
 pub use parts::http::{Request, Response};
 pub use web_socket::WebSocket;

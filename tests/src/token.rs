@@ -27,15 +27,18 @@ pub fn with_defaults(claims: &Value) -> Value {
 }
 
 /// These claims, signed with HMAC and SHA-256 under any secret.
+pub fn hs256(secret: &[u8], claims: &Value) -> String {
+    signed(&json!({ "alg": "HS256", "typ": "JWT" }), claims, |input| hmac_sha256(secret, input))
+}
+
+/// The signature of HS256, for headers that say other things.
 ///
 /// # Panics
 /// Never: HMAC takes a key of any length.
-pub fn hs256(secret: &[u8], claims: &Value) -> String {
-    signed(&json!({ "alg": "HS256", "typ": "JWT" }), claims, |input| {
-        let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes a key of any length");
-        mac.update(input);
-        mac.finalize().into_bytes().to_vec()
-    })
+pub fn hmac_sha256(secret: &[u8], input: &[u8]) -> Vec<u8> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes a key of any length");
+    mac.update(input);
+    mac.finalize().into_bytes().to_vec()
 }
 
 /// Any header and claims, with any signature over them (RFC 7515, section 7.1).

@@ -30,11 +30,25 @@ impl Seen {
     }
 }
 
+/// What becomes of a request that was seen.
+#[derive(Clone, Debug)]
+enum Behaviour {
+    /// It goes on to the backend at this `host:port`.
+    Passes(String),
+    /// Nothing: the connection stays open.
+    Silent,
+    /// It is read to its end, and the connection closed.
+    HangsUp,
+    /// It gets an empty answer of this status.
+    Answers(u16),
+}
+
 /// A server on a port of its own; it ends when it is dropped.
 #[derive(Debug)]
 pub struct Witness {
     /// `http://127.0.0.1:<port>`
     pub url: String,
+    behaviour: Arc<Mutex<Behaviour>>,
     seen: Arc<Mutex<Vec<Seen>>>,
     task: JoinHandle<()>,
 }
@@ -45,8 +59,7 @@ impl Witness {
     /// # Panics
     /// When no port is free.
     pub async fn before(backend: &str) -> Self {
-        let backend = backend.trim_start_matches("http://").to_owned();
-        Self::start(Some(backend)).await
+        Self::start(Behaviour::Passes(backend.trim_start_matches("http://").to_owned())).await
     }
 
     /// One that accepts connections and says nothing.
@@ -54,24 +67,44 @@ impl Witness {
     /// # Panics
     /// When no port is free.
     pub async fn silent() -> Self {
-        Self::start(None).await
+        Self::start(Behaviour::Silent).await
     }
 
-    async fn start(backend: Option<String>) -> Self {
+    /// From now on it accepts connections and says nothing.
+    pub fn falls_silent(&self) {
+        self.becomes(Behaviour::Silent);
+    }
+
+    /// From now on it reads each request to its end, and closes the connection without an answer.
+    pub fn hangs_up(&self) {
+        self.becomes(Behaviour::HangsUp);
+    }
+
+    /// From now on it answers each request itself, with this status and no body.
+    pub fn answers(&self, status: u16) {
+        self.becomes(Behaviour::Answers(status));
+    }
+
+    fn becomes(&self, behaviour: Behaviour) {
+        *self.behaviour.lock().unwrap_or_else(PoisonError::into_inner) = behaviour;
+    }
+
+    async fn start(behaviour: Behaviour) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         let seen = Arc::new(Mutex::new(Vec::new()));
+        let behaviour = Arc::new(Mutex::new(behaviour));
         let task = tokio::spawn({
-            let seen = Arc::clone(&seen);
+            let (seen, behaviour) = (Arc::clone(&seen), Arc::clone(&behaviour));
             async move {
                 // The connections end with the task that accepts them.
                 let mut connections = tokio::task::JoinSet::new();
                 while let Ok((stream, _)) = listener.accept().await {
-                    connections.spawn(pass(stream, backend.clone(), Arc::clone(&seen)));
+                    connections.spawn(meet(stream, Arc::clone(&behaviour), Arc::clone(&seen)));
                 }
             }
         });
-        Self { url, seen, task }
+        Self { url, behaviour, seen, task }
     }
 
     /// Everything that came so far.
@@ -92,7 +125,11 @@ impl Drop for Witness {
 }
 
 /// One request a connection: the backend is told to close after its answer, so that the next request comes anew.
-async fn pass(mut client: TcpStream, backend: Option<String>, seen: Arc<Mutex<Vec<Seen>>>) -> Result<()> {
+async fn meet(
+    mut client: TcpStream,
+    behaviour: Arc<Mutex<Behaviour>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+) -> Result<()> {
     let mut bytes = Vec::new();
     let head = loop {
         if let Some(end) = bytes.windows(4).position(|end| end == b"\r\n\r\n") {
@@ -113,26 +150,45 @@ async fn pass(mut client: TcpStream, backend: Option<String>, seen: Arc<Mutex<Ve
         target: words.next().unwrap_or_default(),
         headers: headers.collect(),
     };
-    let is_upgrade = request.is_upgrade();
-    seen.lock().unwrap_or_else(PoisonError::into_inner).push(request);
-    let Some(backend) = backend else {
-        // Until the other side gives up.
-        while client.read_buf(&mut bytes).await? > 0 {
-            bytes.clear();
+    seen.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
+    let behaviour = behaviour.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match behaviour {
+        Behaviour::Passes(backend) => {
+            let mut backend = TcpStream::connect(backend).await?;
+            let mut head = format!("{request_line}\r\n");
+            for line in lines.split("\r\n") {
+                if request.is_upgrade() || !line.to_ascii_lowercase().starts_with("connection:") {
+                    head.push_str(line);
+                    head.push_str("\r\n");
+                }
+            }
+            head.push_str(if request.is_upgrade() { "\r\n" } else { "connection: close\r\n\r\n" });
+            backend.write_all(head.as_bytes()).await?;
+            backend.write_all(&rest).await?;
+            tokio::io::copy_bidirectional(&mut client, &mut backend).await?;
         }
-        return Ok(());
-    };
-    let mut backend = TcpStream::connect(backend).await?;
-    let mut head = format!("{request_line}\r\n");
-    for line in lines.split("\r\n") {
-        if is_upgrade || !line.to_ascii_lowercase().starts_with("connection:") {
-            head.push_str(line);
-            head.push_str("\r\n");
+        // Until the other side gives up.
+        Behaviour::Silent => {
+            while client.read_buf(&mut bytes).await? > 0 {
+                bytes.clear();
+            }
+        }
+        Behaviour::HangsUp => read_to_end(&mut client, &request, rest).await?,
+        Behaviour::Answers(status) => {
+            read_to_end(&mut client, &request, rest).await?;
+            let head = format!("HTTP/1.1 {status} Status\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            client.write_all(head.as_bytes()).await?;
         }
     }
-    head.push_str(if is_upgrade { "\r\n" } else { "connection: close\r\n\r\n" });
-    backend.write_all(head.as_bytes()).await?;
-    backend.write_all(&rest).await?;
-    tokio::io::copy_bidirectional(&mut client, &mut backend).await?;
+    Ok(())
+}
+
+/// Reads the body of a request, whose first bytes are there already.
+async fn read_to_end(client: &mut TcpStream, request: &Seen, mut body: Vec<u8>) -> Result<()> {
+    let chunked = request.header("transfer-encoding").is_some();
+    let length: usize = request.header("content-length").map_or(Ok(0), str::parse)?;
+    while if chunked { !body.ends_with(b"0\r\n\r\n") } else { body.len() < length } {
+        anyhow::ensure!(client.read_buf(&mut body).await? > 0, "the connection ended within a body");
+    }
     Ok(())
 }

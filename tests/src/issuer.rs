@@ -1,0 +1,153 @@
+//! An issuer of tokens as an identity provider is one: keys of its own, and a server of its JSON Web Key Set.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ring::rand::SystemRandom;
+use ring::rsa;
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
+};
+use serde_json::{Value, json};
+
+use crate::token::signed;
+
+/// The name of the RSA key in the key set.
+pub const RSA: &str = "an-rsa-key";
+/// The name of the P-256 key in the key set.
+pub const P256: &str = "a-p256-key";
+/// The `iss` of its tokens.
+pub const ISSUER: &str = "https://id.example";
+/// The `aud` of its tokens.
+pub const AUDIENCE: &str = "tailrace-tests";
+
+/// ring uses RSA keys and makes none; Node.js, which the edge's tools need anyway, does.
+const MAKE_RSA: &str = r"
+    const pair = require('node:crypto').generateKeyPairSync('rsa', { modulusLength: 2048 });
+    console.log(JSON.stringify({
+        pkcs8: pair.privateKey.export({ type: 'pkcs8', format: 'der' }).toString('base64'),
+        pem: pair.publicKey.export({ type: 'spki', format: 'pem' }),
+    }));
+";
+
+/// An issuer; its server lives as long as the test program.
+#[derive(Debug)]
+pub struct Issuer {
+    /// The address of the key set.
+    pub url: String,
+    /// The public RSA key as PEM, which everybody may have.
+    pub rsa_pem: String,
+    rsa: RsaKeyPair,
+    p256: EcdsaKeyPair,
+    fetches: Arc<AtomicUsize>,
+}
+
+impl Issuer {
+    /// Makes the keys, and serves the set.
+    ///
+    /// # Panics
+    /// When Node.js is missing, or no port is free.
+    pub fn start() -> Self {
+        let made = parts::process::output("making an RSA key", Command::new("node").args(["-e", MAKE_RSA]))
+            .expect("Node.js makes an RSA key");
+        let made: Value = serde_json::from_str(&made).expect("the script prints JSON");
+        let text = |name: &str| made[name].as_str().expect("the script prints it");
+        let rsa = STANDARD.decode(text("pkcs8")).expect("the script prints base64");
+        let rsa = RsaKeyPair::from_pkcs8(&rsa).expect("an RSA key of 2048 bits");
+        let random = SystemRandom::new();
+        let p256 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
+            .expect("chance is at hand");
+        let p256 = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, p256.as_ref(), &random)
+            .expect("it was just made");
+        let fetches = Arc::default();
+        let url = serve(key_set(&rsa, &p256).to_string(), Arc::clone(&fetches));
+        Self { url, rsa_pem: text("pem").to_owned(), rsa, p256, fetches }
+    }
+
+    /// The claims that every token of its has, with these over them; `null` takes one away.
+    ///
+    /// # Panics
+    /// When the claims are no object.
+    pub fn claims(claims: &Value) -> Value {
+        let mut all = crate::token::with_defaults(&json!({ "iss": ISSUER, "aud": AUDIENCE }));
+        for (name, value) in claims.as_object().expect("claims are an object") {
+            all[name] = value.clone();
+        }
+        all.as_object_mut().expect("it is one").retain(|_, value| !value.is_null());
+        all
+    }
+
+    /// A token by RS256, which says that this key signed it.
+    ///
+    /// # Panics
+    /// Never: the key is fit.
+    pub fn rs256(&self, key_id: &str, claims: &Value) -> String {
+        let header = json!({ "alg": "RS256", "typ": "JWT", "kid": key_id });
+        signed(&header, claims, |input| {
+            let mut signature = vec![0; self.rsa.public().modulus_len()];
+            self.rsa
+                .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), input, &mut signature)
+                .expect("the key is fit");
+            signature
+        })
+    }
+
+    /// A token by ES256, which says that this key signed it.
+    ///
+    /// # Panics
+    /// Never: the key is fit.
+    pub fn es256(&self, key_id: &str, claims: &Value) -> String {
+        let header = json!({ "alg": "ES256", "typ": "JWT", "kid": key_id });
+        signed(&header, claims, |input| {
+            self.p256.sign(&SystemRandom::new(), input).expect("the key is fit").as_ref().to_vec()
+        })
+    }
+
+    /// How often the key set was fetched.
+    pub fn fetches(&self) -> usize {
+        self.fetches.load(Ordering::SeqCst)
+    }
+}
+
+/// The public halves (RFC 7518, section 6).
+fn key_set(rsa: &RsaKeyPair, p256: &EcdsaKeyPair) -> Value {
+    let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let public: rsa::PublicKeyComponents<Vec<u8>> = rsa.public().into();
+    // An uncompressed point: a 4, then the coordinates.
+    let (x, y) = p256.public_key().as_ref()[1..].split_at(32);
+    json!({ "keys": [
+        { "kty": "RSA", "kid": RSA, "use": "sig", "alg": "RS256", "n": text(&public.n), "e": text(&public.e) },
+        { "kty": "EC", "kid": P256, "use": "sig", "crv": "P-256", "x": text(x), "y": text(y) },
+    ] })
+}
+
+/// On a thread of its own: each test has its own runtime, and the issuer serves them all.
+fn serve(key_set: String, fetches: Arc<AtomicUsize>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}/keys", listener.local_addr().expect("it is bound"));
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut head = Vec::new();
+            let mut piece = [0; 1024];
+            while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+                match stream.read(&mut piece) {
+                    Ok(length) if length > 0 => head.extend_from_slice(&piece[..length]),
+                    _ => break,
+                }
+            }
+            fetches.fetch_add(1, Ordering::SeqCst);
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{key_set}",
+                key_set.len()
+            );
+            // Who asked and left is not missed.
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    url
+}
