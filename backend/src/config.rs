@@ -285,13 +285,15 @@ fn set(table: &mut toml::Table, path: &[String], text: &str) -> Result<(), Strin
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
 
     fn load(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Config, String> {
-        let path = std::env::temp_dir().join(format!("tailrace-{}-{:p}.toml", std::process::id(), file));
-        std::fs::File::create(&path).expect("create").write_all(file.as_bytes()).expect("write");
+        static FILES: AtomicU32 = AtomicU32::new(0);
+        let number = FILES.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("tailrace-{}-{number}.toml", std::process::id()));
+        std::fs::write(&path, file).expect("write");
         let pairs = |list: &[(&str, &str)]| -> Vec<(String, String)> {
             list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
         };

@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use bson::{RawDocument, RawDocumentBuf, rawdoc};
+use bson::{RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 use bytes::Bytes;
 use shared::{
     close::Close,
-    event_json::{JsonMode, plain_event, plain_event_bson},
+    event_json::{JsonMode, plain_event, plain_event_bson, write_value},
 };
 
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -193,6 +193,30 @@ pub fn notice(kind: &str, position: &str, form: Form) -> Option<Frame> {
         Form::V1Json(_) => Some(Frame::text(format!(r#"{{"type":"{kind}","position":"{position}"}}"#))),
         Form::V1Bson => Some(Frame::bson(rawdoc! { "type": kind, "position": position })),
         Form::Plain(_) | Form::PlainWithPosition(_) | Form::Sse(_) => None,
+    }
+}
+
+/// One document of a snapshot. Only the typed forms and event streams have a word for it.
+pub fn snapshot_document(document: Option<RawBsonRef<'_>>, form: Form) -> Result<Frame, bson::error::Error> {
+    let document = document.unwrap_or(RawBsonRef::Null);
+    let json = |mode| {
+        let mut json = String::new();
+        write_value(&mut json, document, mode).map(|()| json)
+    };
+    Ok(match form {
+        Form::V1Bson => Frame::bson(rawdoc! { "type": "snapshot", "document": document }),
+        Form::Sse(mode) => Frame::text(format!("event: snapshot\ndata: {}\n\n", json(mode)?)),
+        Form::Plain(mode) | Form::PlainWithPosition(mode) | Form::V1Json(mode) => {
+            Frame::text(format!(r#"{{"type":"snapshot","document":{}}}"#, json(mode)?))
+        }
+    })
+}
+
+/// The end of a snapshot: what follows is behind `position`.
+pub fn snapshot_end(position: &str, form: Form) -> Frame {
+    match form {
+        Form::Sse(_) => Frame::text(format!("id: {position}\nevent: snapshotEnd\ndata: {{}}\n\n")),
+        form => notice("snapshotEnd", position, form).unwrap_or_else(|| Frame::text(String::new())),
     }
 }
 

@@ -60,18 +60,19 @@ impl Hub {
     }
 
     /// Joins the source of `key`, or opens it. Returns once its cursor is open: a write that begins now is seen, and so is
-    /// everything behind `after`.
+    /// everything behind `after`. One that is held receives nothing before it is released.
     pub async fn subscribe(
         self: &Arc<Self>,
         key: SourceKey,
         definition: &Definition,
         seal: &Arc<Seal>,
         after: Option<Position>,
+        held: bool,
     ) -> Result<Subscription, Refusal> {
         let splits = self.mongo.splits_large_events().await.map_err(|error| mongo::refusal(&error))?;
         loop {
             let source = self.source(&key, definition, seal, splits, after.as_ref());
-            match source.join(self.queue_bytes, after.clone()).await {
+            match source.join(self.queue_bytes, after.clone(), held).await {
                 Ok(subscription) => return Ok(subscription),
                 Err(JoinError::Refused(refusal)) => return Err(refusal),
                 Err(JoinError::Ended) => self.forget(&source),

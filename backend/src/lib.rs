@@ -29,6 +29,7 @@ pub mod request_line;
 pub mod routes;
 pub mod seal;
 pub mod server;
+pub mod snapshot;
 pub mod source;
 pub mod sse;
 pub mod stream;

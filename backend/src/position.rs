@@ -25,6 +25,11 @@ impl Position {
         Self { token: format!("82{:08X}{:08X}", time.time, time.increment).into() }
     }
 
+    /// Behind everything that happened at this cluster time: no token goes on with `F`.
+    pub fn after(time: Timestamp) -> Self {
+        Self { token: format!("{}FF", Self::before(time).token).into() }
+    }
+
     fn of_text(token: &str) -> Option<Self> {
         let position = Self { token: token.into() };
         position.time().is_some().then_some(position)
@@ -100,11 +105,14 @@ mod tests {
     }
 
     #[test]
-    fn the_place_before_a_time_sorts_before_every_token_of_that_time() {
+    fn the_places_before_and_after_a_time_enclose_every_token_of_that_time() {
         let token = position("8263F5C8A10000000B2B0229296E04").expect("a token");
         let before = Position::before(token.start_at());
         assert!(before < token);
         assert_eq!(before.start_at(), token.start_at());
+        let after = Position::after(token.start_at());
+        assert!(after > token);
+        assert_eq!(Position::from_bytes(&after.to_bytes()), Some(after));
     }
 
     #[test]

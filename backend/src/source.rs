@@ -134,11 +134,13 @@ impl Source {
         )
     }
 
-    /// Adds a subscriber who knows everything up to `after`, and waits until the cursor is open.
+    /// Adds a subscriber who knows everything up to `after`, and waits until the cursor is open. One that is held receives
+    /// nothing before [`Subscription::release`].
     pub(crate) async fn join(
         self: &Arc<Self>,
         queue_bytes: usize,
         after: Option<Position>,
+        held: bool,
     ) -> Result<Subscription, JoinError> {
         let queue = Arc::new(Queue::new(queue_bytes, after.clone()));
         {
@@ -156,7 +158,7 @@ impl Source {
         let settled = state.wait_for(|state| !matches!(state, State::Opening)).await;
         match settled.map(|state| state.clone()) {
             Ok(State::Open) => {
-                if let Some(after) = after {
+                if let Some(after) = after.filter(|_| !held) {
                     self.bring_back(Returner { queue: Arc::clone(subscription.queue()), after });
                 }
                 Ok(subscription)
@@ -170,7 +172,7 @@ impl Source {
     }
 
     /// Serves a returning subscriber from memory, or else by the cursor that all who return share.
-    fn bring_back(self: &Arc<Self>, returner: Returner) {
+    pub(crate) fn bring_back(self: &Arc<Self>, returner: Returner) {
         let mut audience = self.audience();
         if audience.serve_from_memory(&returner) {
             return;

@@ -13,13 +13,16 @@ use tokio::time::{Instant, sleep_until};
 use warp::{Reply, reply::Response};
 
 use crate::{
-    event::Form,
+    event::{Form, snapshot_end},
+    snapshot::Frames,
     subscription::{Delivery, Subscription},
 };
 
 /// A subscriber and how it is served.
 struct Session {
     subscription: Subscription,
+    /// The current documents, where the client wants them first.
+    snapshot: Option<Frames>,
     form: Form,
     expires: Option<Instant>,
     keepalive: Duration,
@@ -29,6 +32,7 @@ struct Session {
 /// The answer: a body that goes on until one side ends it.
 pub fn respond(
     subscription: Subscription,
+    snapshot: Option<Frames>,
     form: Form,
     expires_at: Option<u64>,
     keepalive_seconds: u64,
@@ -39,10 +43,10 @@ pub fn respond(
     });
     let keepalive = Duration::from_secs(keepalive_seconds);
     // The first block makes proxies and `fetch` hand on the head at once, and a client that loses the connection before the
-    // first event continues from here.
-    let start =
-        subscription.start().map_or_else(|| ": open\n\n".to_owned(), |id| format!(": open\nid: {id}\n\n"));
-    let session = Session { subscription, form, expires, keepalive, ended: false };
+    // first event continues from here; not one that has yet to read its snapshot.
+    let start = subscription.start().filter(|_| snapshot.is_none());
+    let start = start.map_or_else(|| ": open\n\n".to_owned(), |id| format!(": open\nid: {id}\n\n"));
+    let session = Session { subscription, snapshot, form, expires, keepalive, ended: false };
     let opening = stream::once(async { Ok::<_, Infallible>(Bytes::from(start)) });
     let events = stream::unfold(session, |mut session| async move {
         let block = session.next().await?;
@@ -63,6 +67,9 @@ impl Session {
         if self.ended {
             return None;
         }
+        if let Some(block) = self.next_of_snapshot().await {
+            return Some(block);
+        }
         let keepalive = Instant::now() + self.keepalive;
         let wake = self.expires.map_or(keepalive, |expires| expires.min(keepalive));
         let delivery = tokio::select! {
@@ -81,6 +88,27 @@ impl Session {
             && let Some(delivery) = self.subscription.try_next()
         {
             self.write(&mut blocks, delivery);
+        }
+        Some(blocks.into())
+    }
+
+    async fn next_of_snapshot(&mut self) -> Option<Bytes> {
+        let mut blocks = Vec::new();
+        match self.snapshot.as_mut()?.recv().await {
+            Some(Ok(frames)) => {
+                frames.into_iter().for_each(|frame| blocks.extend_from_slice(&frame.into_bytes()));
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%error, "a snapshot ended early");
+                self.snapshot = None;
+                self.close(&mut blocks, Close::Internal, Close::Internal.reason());
+            }
+            None => {
+                self.snapshot = None;
+                let position = self.subscription.start().unwrap_or_default();
+                blocks.extend_from_slice(&snapshot_end(&position, self.form).into_bytes());
+                self.subscription.release();
+            }
         }
         Some(blocks.into())
     }

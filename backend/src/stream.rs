@@ -27,6 +27,7 @@ use crate::{
     position::Position,
     routes::Upgrade,
     seal::Seal,
+    snapshot::{self, Reader},
     sse,
     subscription::Subscription,
     websocket::{self, Handshake},
@@ -61,19 +62,36 @@ pub async fn open(
             };
             let seal = app.position_key.seal(&app.mongo.operations, namespace, name).await;
             let seal = Arc::new(seal.map_err(|error| mongo::refusal(&error))?);
-            let after = position(&seal, admitted.request.resume_after.as_deref())?;
-            let subscription = app.hub.subscribe(key, &admitted.definition, &seal, after).await?;
+            let mut after = position(&seal, admitted.request.resume_after.as_deref())?;
+            let snapshot = admitted.definition.snapshot().filter(|_| admitted.request.snapshot);
+            let moment = match snapshot {
+                Some(_) => {
+                    Some(snapshot::moment(&app.mongo.operations).await.map_err(|e| mongo::refusal(&e))?)
+                }
+                None => None,
+            };
+            after = moment.map(Position::after).or(after);
+            let held = snapshot.is_some();
+            let subscription = app.hub.subscribe(key, &admitted.definition, &seal, after, held).await?;
+            let reader = match (snapshot, moment) {
+                (Some(snapshot), Some(moment)) => {
+                    let client = &app.mongo.operations;
+                    let reader = Reader::open(client, namespace, &admitted.binding, snapshot, moment).await;
+                    Some(reader.map_err(|error| mongo::refusal(&error))?)
+                }
+                _ => None,
+            };
             // The definition may have changed between its reading and the subscription; then nobody closes this one.
             if app.catalog.is_current(namespace, &declared) {
-                return Ok((subscription, admitted.request));
+                return Ok((subscription, reader, admitted.request));
             }
         }
         Err(Refusal::new(Kind::Unavailable, "the definition keeps changing"))
     };
-    let (subscription, request) = timeout(OPENS_WITHIN, opening).await.unwrap_or_else(|_| {
+    let (subscription, reader, request) = timeout(OPENS_WITHIN, opening).await.unwrap_or_else(|_| {
         Err(Refusal::new(Kind::Unavailable, "MongoDB did not open the stream in time"))
     })?;
-    respond(app, upgrade, caller, subscription, request)
+    respond(app, upgrade, caller, subscription, reader, request)
 }
 
 fn respond(
@@ -81,12 +99,14 @@ fn respond(
     upgrade: Option<Upgrade>,
     caller: &Caller,
     subscription: Subscription,
+    reader: Option<Reader>,
     request: StreamRequest,
 ) -> Result<Response, Refusal> {
     match request.wanted {
         Wanted::EventStream => {
             let form = Form::Sse(request.json_mode);
-            Ok(sse::respond(subscription, form, caller.expires_at, app.config.limits.ping_seconds))
+            let snapshot = reader.map(|reader| reader.into_frames(form));
+            Ok(sse::respond(subscription, snapshot, form, caller.expires_at, app.config.limits.ping_seconds))
         }
         Wanted::Upgrade { key, negotiated } => {
             let upgrade = upgrade.ok_or_else(|| {
@@ -103,6 +123,7 @@ fn respond(
             };
             let session = websocket::Session::new(
                 subscription,
+                reader.map(|reader| reader.into_frames(form)),
                 form,
                 request.resume_after.is_some(),
                 caller.expires_at,

@@ -9,7 +9,7 @@ use std::{
 use shared::close::Close;
 use tokio::{sync::Notify, time::timeout};
 
-use crate::{event::Event, position::Position, source::Source};
+use crate::{catch_up::Returner, event::Event, position::Position, source::Source};
 
 /// What a subscriber gets next.
 #[derive(Clone, Debug)]
@@ -180,6 +180,13 @@ impl Subscription {
 
     pub(crate) fn queue(&self) -> &Arc<Queue> {
         &self.queue
+    }
+
+    /// Lets a subscriber go on who was held at its start.
+    pub fn release(&self) {
+        if let Some(after) = self.queue.start() {
+            self.source.bring_back(Returner { queue: Arc::clone(&self.queue), after });
+        }
     }
 
     /// The next event or the close. Cancel-safe.

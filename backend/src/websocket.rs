@@ -31,7 +31,8 @@ use warp::reply::Response;
 
 use crate::{
     config::Limits,
-    event::{Event, Form, Frame, notice},
+    event::{Event, Form, Frame, notice, snapshot_end},
+    snapshot::Frames,
     subscription::{Delivery, Subscription},
 };
 
@@ -88,6 +89,8 @@ enum Ending {
 #[derive(Debug)]
 pub struct Session {
     subscription: Subscription,
+    /// The current documents, where the client wants them first.
+    snapshot: Option<Frames>,
     form: Form,
     /// A client in the plain form that came back was told of a failure right behind its position when it was closed.
     told_of_failure: bool,
@@ -103,6 +106,7 @@ impl Session {
     /// `returns`: the client continues behind a position.
     pub fn new(
         subscription: Subscription,
+        snapshot: Option<Frames>,
         form: Form,
         returns: bool,
         expires_at: Option<u64>,
@@ -110,6 +114,7 @@ impl Session {
     ) -> Self {
         Self {
             subscription,
+            snapshot,
             form,
             told_of_failure: returns,
             expires: expires_at.and_then(instant_of),
@@ -148,6 +153,11 @@ impl Session {
             && self.within(socket.send(message(ready))).await.is_err()
         {
             return Ending::Gone;
+        }
+        if let Some(snapshot) = self.snapshot.take()
+            && let Err(ending) = self.send_snapshot(socket, snapshot).await
+        {
+            return ending;
         }
         let mut awaits_pong = false;
         // Spread over the interval, so that clients who came together are not pinged together.
@@ -197,6 +207,28 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Sends the current documents, and lets the changes follow.
+    async fn send_snapshot(&self, socket: &mut Socket, mut snapshot: Frames) -> Result<(), Ending> {
+        while let Some(batch) = snapshot.recv().await {
+            let frames = batch.map_err(|error| {
+                tracing::warn!(%error, "a snapshot ended early");
+                ending(Close::Internal)
+            })?;
+            let sending = async {
+                for frame in frames {
+                    socket.feed(message(frame)).await?;
+                }
+                socket.flush().await
+            };
+            self.within(sending).await.map_err(|()| Ending::Gone)?;
+        }
+        let position = self.subscription.start().unwrap_or_default();
+        let end = message(snapshot_end(&position, self.form));
+        self.within(socket.send(end)).await.map_err(|()| Ending::Gone)?;
+        self.subscription.release();
+        Ok(())
     }
 
     /// Sends an event and all that waits behind it in one go.

@@ -10,7 +10,7 @@ use crate::{
     definition::{Binding, Definition, Definitions},
     event_json::JsonMode,
     name::StreamName,
-    protocol::Negotiated,
+    protocol::{Negotiated, Protocol},
     refusal::{Kind, Refusal},
     request::{Head, Query},
     variables::{OperatorCheck, ServerVariables, Variables},
@@ -41,6 +41,8 @@ pub struct StreamRequest {
     pub json_mode: JsonMode,
     /// Whether events in the plain form carry their position.
     pub position: bool,
+    /// Whether the client wants the current documents first.
+    pub snapshot: bool,
     /// The position behind which the client continues, as it was given out; only the backend can open it.
     pub resume_after: Option<String>,
 }
@@ -73,21 +75,36 @@ pub fn judge(
     let wanted = wanted(head)?;
     let json_mode = JsonMode::parse(query.get("jsonMode"))?;
     let position = query.flag("position")?;
-    if query.flag("snapshot")? {
-        return Err(Refusal::new(Kind::BadRequest, "parameter snapshot is not supported yet"));
-    }
     // What the browser remembers is newer than what the page once wrote into the address.
     let remembered = head.header("last-event-id").filter(|_| wanted == Wanted::EventStream);
     let resume_after = remembered.or_else(|| query.get("resumeAfter")).filter(|text| !text.is_empty());
     let resume_after = resume_after.map(str::to_owned);
     let definition = definition.as_ref().map_err(Clone::clone)?;
+    // Who continues has the documents already.
+    let snapshot = query.flag("snapshot")? && resume_after.is_none();
+    if snapshot {
+        check_snapshot(&wanted, definition)?;
+    }
     let variables = Variables::parse(query.get("avars"), operators)?;
     let binding = definition.bind(&variables, server)?;
     Ok(Admitted {
-        request: StreamRequest { wanted, json_mode, position, resume_after },
+        request: StreamRequest { wanted, json_mode, position, snapshot, resume_after },
         definition: definition.clone(),
         binding,
     })
+}
+
+fn check_snapshot(wanted: &Wanted, definition: &Definition) -> Result<(), Refusal> {
+    let message = match wanted {
+        _ if definition.snapshot().is_none() => {
+            "this stream has no snapshot, expected a definition with the member snapshot"
+        }
+        Wanted::Upgrade { negotiated, .. } if negotiated.protocol == Protocol::Plain => {
+            "the plain form has no snapshot, expected the sub-protocol tailrace.v1.json or tailrace.v1.bson"
+        }
+        _ => return Ok(()),
+    };
+    Err(Refusal::new(Kind::BadRequest, message))
 }
 
 /// Whether an `EventSource` that comes back must stop: it does so at 204 alone, and would return to a 404 for ever.
