@@ -66,11 +66,14 @@ async fn serve(source: &Arc<Source>, mut returners: Vec<Returner>) {
                 // The oldest position is lost; the others may not be.
                 tracing::info!(%error, "a position cannot be resumed");
                 let lost = returners.remove(0);
-                let (same, rest) = returners.drain(..).partition(|returner| returner.after == lost.after);
-                returners = rest;
                 source.hand_over_with_gap(&lost);
-                let same: Vec<Returner> = same;
-                same.iter().for_each(|returner| source.hand_over_with_gap(returner));
+                returners.retain(|returner| {
+                    let same = returner.after == lost.after;
+                    if same {
+                        source.hand_over_with_gap(returner);
+                    }
+                    !same
+                });
                 cursor = source.cursor(returners.first().map(|oldest| oldest.after.clone()));
             }
         }

@@ -134,13 +134,11 @@ impl Cursor {
             Some(first) => Some(first),
             None => next(&mut open.cursor).await?,
         };
-        match batch {
-            Some(batch) => self.take(&batch),
-            None => {
-                self.open = None;
-                Ok(Progress::Invalidated)
-            }
-        }
+        let Some(batch) = batch else {
+            self.open = None;
+            return Ok(Progress::Invalidated);
+        };
+        self.take(&batch)
     }
 
     fn take(&mut self, batch: &RawBatch) -> Result<Progress, Error> {

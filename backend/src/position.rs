@@ -4,7 +4,7 @@
 //! changed since hides it (error 280). Instead the cursor starts at the token's cluster time, and its first stage lets
 //! pass only what sorts behind the token. Tokens sort as their hexadecimal text.
 
-use std::sync::Arc;
+use std::{fmt::Write as _, sync::Arc};
 
 use bson::{Bson, Document, RawDocument, Timestamp, doc};
 
@@ -73,7 +73,11 @@ impl Position {
         if bytes.first() == Some(&b'8') {
             return Self::of_text(std::str::from_utf8(bytes).ok()?);
         }
-        Self::of_text(&bytes.iter().map(|byte| format!("{byte:02X}")).collect::<String>())
+        let mut token = String::with_capacity(bytes.len() * 2);
+        for byte in bytes {
+            write!(token, "{byte:02X}").ok()?;
+        }
+        Self::of_text(&token)
     }
 }
 

@@ -96,7 +96,9 @@ impl Session {
         let mut blocks = Vec::new();
         match self.snapshot.as_mut()?.recv().await {
             Some(Ok(frames)) => {
-                frames.into_iter().for_each(|frame| blocks.extend_from_slice(&frame.into_bytes()));
+                for frame in frames {
+                    blocks.extend_from_slice(&frame.into_bytes());
+                }
             }
             Some(Err(error)) => {
                 tracing::warn!(%error, "a snapshot ended early");

@@ -55,32 +55,7 @@ pub async fn open(
             if admitted.request.wanted == Wanted::Nothing {
                 return Err(Refusal::new(Kind::NeedsUpgrade, "Change Stream requires WebSocket or SSE"));
             }
-            let key = SourceKey {
-                namespace: namespace.clone(),
-                stream: name.clone(),
-                binding: admitted.binding.clone(),
-            };
-            let seal = app.position_key.seal(&app.mongo.operations, namespace, name).await;
-            let seal = Arc::new(seal.map_err(|error| mongo::refusal(&error))?);
-            let mut after = position(&seal, admitted.request.resume_after.as_deref())?;
-            let snapshot = admitted.definition.snapshot().filter(|_| admitted.request.snapshot);
-            let moment = match snapshot {
-                Some(_) => {
-                    Some(snapshot::moment(&app.mongo.operations).await.map_err(|e| mongo::refusal(&e))?)
-                }
-                None => None,
-            };
-            after = moment.map(Position::after).or(after);
-            let held = snapshot.is_some();
-            let subscription = app.hub.subscribe(key, &admitted.definition, &seal, after, held).await?;
-            let reader = match (snapshot, moment) {
-                (Some(snapshot), Some(moment)) => {
-                    let client = &app.mongo.operations;
-                    let reader = Reader::open(client, namespace, &admitted.binding, snapshot, moment).await;
-                    Some(reader.map_err(|error| mongo::refusal(&error))?)
-                }
-                _ => None,
-            };
+            let (subscription, reader) = subscribe(app, namespace, &admitted).await?;
             // The definition may have changed between its reading and the subscription; then nobody closes this one.
             if app.catalog.is_current(namespace, &declared) {
                 return Ok((subscription, reader, admitted.request));
@@ -92,6 +67,33 @@ pub async fn open(
         Err(Refusal::new(Kind::Unavailable, "MongoDB did not open the stream in time"))
     })?;
     respond(app, upgrade, caller, subscription, reader, request)
+}
+
+/// Joins or opens the source; and opens the snapshot, if one is wanted, of the moment behind which the subscription begins.
+async fn subscribe(
+    app: &App,
+    namespace: &Namespace,
+    admitted: &Admitted,
+) -> Result<(Subscription, Option<Reader>), Refusal> {
+    let refused = |error: mongodb::error::Error| mongo::refusal(&error);
+    let client = &app.mongo.operations;
+    let (definition, binding) = (&admitted.definition, &admitted.binding);
+    let key = SourceKey {
+        namespace: namespace.clone(),
+        stream: definition.uri().clone(),
+        binding: binding.clone(),
+    };
+    let seal = Arc::new(app.position_key.seal(client, namespace, definition.uri()).await.map_err(refused)?);
+    let Some(snapshot) = definition.snapshot().filter(|_| admitted.request.snapshot) else {
+        let after = position(&seal, admitted.request.resume_after.as_deref())?;
+        let subscription = app.hub.subscribe(key, definition, &seal, after, false).await?;
+        return Ok((subscription, None));
+    };
+    let moment = snapshot::moment(client).await.map_err(refused)?;
+    let after = Some(Position::after(moment));
+    let subscription = app.hub.subscribe(key, definition, &seal, after, true).await?;
+    let reader = Reader::open(client, namespace, binding, snapshot, moment).await.map_err(refused)?;
+    Ok((subscription, Some(reader)))
 }
 
 fn respond(

@@ -294,7 +294,7 @@ mod tests {
         let queue = Arc::new(Queue::new(100, None));
         let writer = Arc::clone(&queue);
         let writing = tokio::spawn(async move {
-            writer.push_patiently(&[numbered(1, 80), numbered(2, 80)], Duration::from_secs(60)).await;
+            writer.push_patiently(&[numbered(1, 80), numbered(2, 80)], Duration::from_mins(1)).await;
         });
         for _ in 0..2 {
             while queue.take().is_none() {

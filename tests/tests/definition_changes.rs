@@ -211,7 +211,8 @@ both_fronts!(
 async fn a_change_on_another_node_closes_what_it_changes() {
     bounded(async {
         let here = Front::Native.database().await;
-        let other = Backend::start(open_backend("other-node", &addresses().await.mongodb)).await.expect("a node");
+        let other =
+            Backend::start(open_backend("other-node", &addresses().await.mongodb)).await.expect("a node");
         let there = here.at(&other.url());
         let open = open(&here).await;
         let since = Instant::now();

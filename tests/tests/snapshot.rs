@@ -83,8 +83,7 @@ async fn snapshot_and_events_reproduce_the_collection_under_writes(front: Front)
     let writer = tokio::spawn({
         let (items, stop) = (items.clone(), Arc::clone(&stop));
         async move {
-            let mut next = DOCUMENTS;
-            for v in 1.. {
+            for (next, v) in (DOCUMENTS..).zip(1..) {
                 if stop.load(Ordering::Relaxed) {
                     return;
                 }
@@ -92,7 +91,6 @@ async fn snapshot_and_events_reproduce_the_collection_under_writes(front: Front)
                 let id = v * 7 % next;
                 items.update_one(doc! { "_id": id }, doc! { "$set": { "v": v } }).await.expect("update");
                 items.delete_one(doc! { "_id": v * 13 % next }).await.expect("delete");
-                next += 1;
             }
         }
     });
