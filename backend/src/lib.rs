@@ -17,6 +17,7 @@ pub mod config;
 pub mod cursor;
 pub mod edge;
 pub mod event;
+pub mod expiry;
 pub mod health;
 pub mod hub;
 pub mod logging;

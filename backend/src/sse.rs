@@ -1,9 +1,6 @@
 //! One subscriber's event stream (HTML standard, "Server-sent events").
 
-use std::{
-    convert::Infallible,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -14,6 +11,7 @@ use warp::{Reply, reply::Response};
 
 use crate::{
     event::{Form, snapshot_end},
+    expiry,
     snapshot::Frames,
     subscription::{Delivery, Subscription},
 };
@@ -37,10 +35,7 @@ pub fn respond(
     expires_at: Option<u64>,
     keepalive_seconds: u64,
 ) -> Response {
-    let expires = expires_at.and_then(|at| {
-        let then = UNIX_EPOCH.checked_add(Duration::from_secs(at))?;
-        Instant::now().checked_add(then.duration_since(SystemTime::now()).unwrap_or_default())
-    });
+    let expires = expires_at.and_then(expiry::moment_of);
     let keepalive = Duration::from_secs(keepalive_seconds);
     // The first block makes proxies and `fetch` hand on the head at once, and a client that loses the connection before the
     // first event continues from here; not one that has yet to read its snapshot.

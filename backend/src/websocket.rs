@@ -3,12 +3,7 @@
 //! warp's own websocket filter keeps a read buffer of 128 KiB for each client. Here the upgrade is taken from hyper, with
 //! buffers fit for clients that send next to nothing.
 
-use std::{
-    borrow::Cow,
-    future::Future,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{borrow::Cow, future::Future, sync::Arc, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use http::{HeaderValue, StatusCode, header};
@@ -32,6 +27,7 @@ use warp::reply::Response;
 use crate::{
     config::Limits,
     event::{Event, Form, Frame, notice, snapshot_end},
+    expiry,
     snapshot::Frames,
     subscription::{Delivery, Subscription},
 };
@@ -117,7 +113,7 @@ impl Session {
             snapshot,
             form,
             told_of_failure: returns,
-            expires: expires_at.and_then(instant_of),
+            expires: expires_at.and_then(expiry::moment_of),
             ping_every: Duration::from_secs(limits.ping_seconds),
             pong_within: Duration::from_secs(limits.pong_seconds),
             message_bytes: limits.message_bytes,
@@ -309,11 +305,4 @@ async fn say_goodbye(socket: &mut Socket, close: Close, reason: &str, readable: 
         }
     }
     Ok(())
-}
-
-/// The moment of this runtime's clock at which a Unix time comes.
-fn instant_of(unix_seconds: u64) -> Option<Instant> {
-    let then = UNIX_EPOCH.checked_add(Duration::from_secs(unix_seconds))?;
-    let left = then.duration_since(SystemTime::now()).unwrap_or_default();
-    Instant::now().checked_add(left)
 }

@@ -35,11 +35,7 @@ impl DocumentQuery {
         let limit = number(query, "pagesize", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)?;
         let mut filters =
             query.all("filter").map(|text| object("filter", text)).collect::<Result<Vec<_>, _>>()?;
-        if filters.iter().any(runs_code) {
-            let message =
-                "parameter filter runs code, expected a filter without $where, $function, $accumulator";
-            return Err(Refusal::new(Kind::BadRequest, message));
-        }
+        check_code("filter", &filters)?;
         let filter = if filters.len() > 1 {
             doc! { "$and": filters }
         } else {
@@ -49,6 +45,8 @@ impl DocumentQuery {
         for text in query.all("keys") {
             keys.extend(object("keys", text)?);
         }
+        // A projection may hold expressions, and so functions.
+        check_code("keys", [&keys])?;
         let mut sort = Document::new();
         for text in query.all("sort") {
             sort.extend(order(text)?);
@@ -96,6 +94,14 @@ fn order(text: &str) -> Result<Document, Refusal> {
     Ok(doc! { name: direction })
 }
 
+fn check_code<'a>(name: &str, documents: impl IntoIterator<Item = &'a Document>) -> Result<(), Refusal> {
+    if documents.into_iter().any(runs_code) {
+        let message = format!("parameter {name} runs code, expected it without {}", CODE.join(", "));
+        return Err(Refusal::new(Kind::BadRequest, message));
+    }
+    Ok(())
+}
+
 fn runs_code(filter: &Document) -> bool {
     fn in_value(value: &Bson) -> bool {
         match value {
@@ -141,7 +147,11 @@ mod tests {
             ("sort=$x", "parameter sort is \"$x\", expected a JSON object or the name of a field"),
             (
                 "filter={a:{$not:{$where:'1'}}}",
-                "parameter filter runs code, expected a filter without $where, $function, $accumulator",
+                "parameter filter runs code, expected it without $where, $function, $accumulator",
+            ),
+            (
+                "keys={a:{$function:{body:'f',args:[],lang:'js'}}}",
+                "parameter keys runs code, expected it without $where, $function, $accumulator",
             ),
         ] {
             assert_eq!(parse(query).expect_err(query), message);
