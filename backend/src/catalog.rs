@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -16,6 +16,8 @@ use shared::{
     name::{DatabaseName, Namespace},
     refusal::{Kind, Refusal},
 };
+
+use tokio::sync::watch;
 
 use crate::{
     hub::Hub,
@@ -42,7 +44,15 @@ pub struct Catalog {
     entries: Mutex<HashMap<Namespace, Arc<Declared>>>,
     // Counts every change that was seen, so that what was read before a change is not kept after it.
     changes: AtomicU64,
-    watchers_missing: AtomicUsize,
+    watchers: watch::Sender<Watchers>,
+}
+
+/// How well changes of metadata are followed.
+#[derive(Clone, Copy, Debug)]
+struct Watchers {
+    missing: usize,
+    /// Whether all of them are at their first attempt yet.
+    starting: bool,
 }
 
 impl Catalog {
@@ -53,7 +63,7 @@ impl Catalog {
             hub,
             entries: Mutex::default(),
             changes: AtomicU64::new(0),
-            watchers_missing: AtomicUsize::new(watchers),
+            watchers: watch::Sender::new(Watchers { missing: watchers, starting: true }),
         })
     }
 
@@ -63,11 +73,19 @@ impl Catalog {
 
     /// Whether every change of metadata is followed right now.
     pub fn is_followed(&self) -> bool {
-        self.watchers_missing.load(Ordering::SeqCst) == 0
+        self.watchers.borrow().missing == 0
     }
 
-    /// 503 while changes of metadata are not followed: an open stream could outlive its definition.
-    pub fn check_followed(&self) -> Result<(), Refusal> {
+    /// 503 while changes of metadata are not followed: an open stream could outlive its definition. A node that has just
+    /// started waits for its first attempt.
+    pub async fn check_followed(&self) -> Result<(), Refusal> {
+        let mut watchers = self.watchers.subscribe();
+        let _ = watchers.wait_for(|watchers| watchers.missing == 0 || !watchers.starting).await;
+        self.followed_now()
+    }
+
+    /// As [`Catalog::check_followed`], without waiting.
+    pub fn followed_now(&self) -> Result<(), Refusal> {
         if self.is_followed() {
             return Ok(());
         }
@@ -162,14 +180,19 @@ impl Catalog {
                 self.hub.close_collection(&namespace, Close::Gone);
             }
         }
-        self.watchers_missing.fetch_sub(1, Ordering::SeqCst);
+        self.watchers.send_modify(|watchers| watchers.missing -= 1);
         Ok(())
     }
 
     /// A watcher's cursor is lost.
     pub fn watcher_lost(&self) {
-        self.watchers_missing.fetch_add(1, Ordering::SeqCst);
+        self.watchers.send_modify(|watchers| watchers.missing += 1);
         self.entries().clear();
+    }
+
+    /// A watcher could not do its work, and tries again.
+    pub fn watcher_failed(&self) {
+        self.watchers.send_modify(|watchers| watchers.starting = false);
     }
 }
 

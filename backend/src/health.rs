@@ -24,7 +24,7 @@ pub fn health(head: &Head) -> Result<Response, Refusal> {
 /// `/_ready`: 200 when MongoDB answers and every change of metadata is followed, else 503.
 pub async fn ready(app: &App, head: &Head) -> Result<Response, Refusal> {
     check_method(head)?;
-    app.catalog.check_followed()?;
+    app.catalog.followed_now()?;
     app.mongo.ready().await.map_err(|error| mongo::refusal(&error))?;
     Ok(answer::json(r#"{"status":"ready"}"#.to_owned()))
 }

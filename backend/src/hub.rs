@@ -97,6 +97,7 @@ impl Hub {
             seal: Arc::clone(seal),
             splits,
             replay_bytes: self.replay_bytes,
+            piece_bytes: self.queue_bytes / 4,
         };
         let source = Source::new(key.clone(), definition.clone(), parts);
         sources.insert(key.clone(), Arc::clone(&source));

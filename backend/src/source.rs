@@ -3,7 +3,10 @@
 //! The cursor lives in a task of its own. It continues by itself behind its last position when a server goes away, for as
 //! long as that takes, and it ends when its last subscriber leaves or when there is nothing left to follow.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use mongodb::{Client, error::Error};
 use shared::{
@@ -11,7 +14,10 @@ use shared::{
     definition::Definition,
     refusal::{Kind, Refusal},
 };
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use crate::{
     backoff::Backoff,
@@ -26,6 +32,9 @@ use crate::{
     seal::Seal,
     subscription::{Queue, Subscription},
 };
+
+/// How long a piece waits for queues that the one before it has filled, while nobody takes anything out of them.
+const PACE: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Debug)]
 enum State {
@@ -47,6 +56,8 @@ pub struct Parts {
     pub splits: bool,
     /// Bytes of recent events that are kept for returning clients.
     pub replay_bytes: usize,
+    /// Bytes of events that are published at once: a part of what fits a queue.
+    pub piece_bytes: usize,
 }
 
 /// A cursor that is open, or about to be, for at least one subscriber.
@@ -251,6 +262,44 @@ impl Source {
         self.state.send_replace(State::Open);
     }
 
+    /// Publishes a reply of MongoDB's, which may hold more than fits any queue, in pieces: a client that reads gets the time
+    /// to do so, and one that does not holds the others up for a moment only, before it is closed.
+    async fn publish_paced(&self, events: Vec<Arc<Event>>, position: Position) {
+        let mut piece = Vec::new();
+        let mut bytes = 0;
+        for event in events {
+            if bytes + event.weight() > self.parts.piece_bytes && !piece.is_empty() {
+                self.publish_piece(&mut piece).await;
+                bytes = 0;
+            }
+            bytes += event.weight();
+            piece.push(event);
+        }
+        self.publish(&piece, position);
+    }
+
+    async fn publish_piece(&self, piece: &mut Vec<Arc<Event>>) {
+        if let Some(position) = piece.last().map(|last| last.position().clone()) {
+            self.publish(piece, position);
+        }
+        piece.clear();
+        let mut waiting = self.filling_bytes();
+        let mut progress = Instant::now();
+        while waiting > 0 && progress.elapsed() < PACE {
+            tokio::time::sleep(PACE / 50).await;
+            let now = self.filling_bytes();
+            if now < waiting {
+                progress = Instant::now();
+            }
+            waiting = now;
+        }
+    }
+
+    /// Bytes that wait in queues that are more than half full.
+    fn filling_bytes(&self) -> usize {
+        self.audience().members.iter().flatten().filter_map(|queue| queue.filling_bytes()).sum()
+    }
+
     fn publish(&self, events: &[Arc<Event>], position: Position) {
         let mut audience = self.audience();
         for event in events {
@@ -360,7 +409,7 @@ enum Step {
 async fn advance(source: &Source, cursor: &mut Cursor) -> Result<Step, Error> {
     match cursor.advance().await {
         Ok(Progress::Events(events, position)) => {
-            source.publish(&events, position);
+            source.publish_paced(events, position).await;
             Ok(Step::GoesOn)
         }
         // `invalidate` is not "gone": `$out` or a rename onto the name leaves the name there, with other documents.

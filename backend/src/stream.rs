@@ -49,7 +49,7 @@ pub async fn open(
     name: &StreamName,
 ) -> Result<Response, Refusal> {
     let opening = async {
-        app.catalog.check_followed()?;
+        app.catalog.check_followed().await?;
         for _ in 0..ATTEMPTS {
             let (declared, admitted) = admit(app, head, caller, namespace, name).await?;
             if admitted.request.wanted == Wanted::Nothing {

@@ -41,6 +41,7 @@ pub async fn run(client: Client, scope: Scope, catalog: Arc<Catalog>) {
             Ok(()) => continue,
             Err(error) => error,
         };
+        catalog.watcher_failed();
         let pause = backoff.next_pause();
         tracing::warn!(?scope, %error, ?pause, "metadata is not watched");
         tokio::time::sleep(pause).await;

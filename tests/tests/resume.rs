@@ -341,3 +341,69 @@ async fn quiet_streams_keep_their_position_fresh() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_event_over_16_mb_is_told_where_the_server_cannot_split_it_and_the_stream_goes_on() {
+    bounded(async {
+        let database = Front::Native.database().await;
+        database.put("log", STREAMS).await;
+        let mut typed = v1(&database, "log/_streams/all").await;
+        assert_eq!(typed.event().await["type"], "ready");
+        let mut plain = database.connect("log/_streams/all").await;
+        let collection = database.mongo.collection::<Document>("log");
+        let large = |letter: &str| letter.repeat(9_500_000);
+        collection.insert_one(doc! { "_id": 1, "x": large("a") }).await.expect("the insert");
+        let update = doc! { "$set": { "x": large("b") } };
+        collection.update_one(doc! { "_id": 1 }, update).await.expect("the update");
+        insert(&database, 2..3).await;
+
+        assert_eq!(
+            typed.event().await["event"]["operationType"],
+            "insert",
+            "larger than the queue, and delivered"
+        );
+        let message = typed.event().await;
+        let info = database.mongo.run_command(doc! { "buildInfo": 1 }).await.expect("MongoDB answers");
+        if info.get_str("version").is_ok_and(|version| version.starts_with("6.0.5")) {
+            // BSONObjectTooLarge
+            assert_eq!((&message["type"], &message["code"]), (&json!("error"), &json!(10334)));
+            assert_eq!(plain.closed().await, (4010, "10334".to_owned()));
+        } else {
+            let updated = &message["event"]["updateDescription"]["updatedFields"]["x"];
+            assert_eq!(updated.as_str().map(str::len), Some(9_500_000), "joined from its fragments");
+        }
+        numbers(&mut typed, 2..3).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_burst_that_is_larger_than_the_queue_reaches_everybody_who_reads() {
+    bounded(async {
+        let options =
+            open_backend("burst", &addresses().await.mongodb).set("TAILRACE_LIMITS__QUEUE_BYTES", "300000");
+        let backend = Backend::start(options).await.expect("a backend");
+        let database = Front::Native.database().await.at(&backend.url());
+        database.put("log", STREAMS).await;
+        let mut sockets = Vec::new();
+        for _ in 0..10 {
+            let mut socket = v1(&database, "log/_streams/all").await;
+            assert_eq!(socket.event().await["type"], "ready");
+            sockets.push(socket);
+        }
+        let readers: Vec<_> = sockets
+            .into_iter()
+            .map(|mut socket| {
+                tokio::spawn(async move {
+                    numbers(&mut socket, 0..400).await;
+                })
+            })
+            .collect();
+        let documents = (0..400).map(|n| doc! { "_id": n, "n": n, "text": "x".repeat(10_000) });
+        database.mongo.collection::<Document>("log").insert_many(documents).await.expect("the inserts");
+        for reader in readers {
+            reader.await.expect("each number once, in order");
+        }
+    })
+    .await;
+}
