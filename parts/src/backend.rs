@@ -138,6 +138,12 @@ impl Backend {
         Ok(())
     }
 
+    /// How many files and sockets it has open.
+    pub fn open_files(&self) -> Result<usize> {
+        let path = format!("/proc/{}/fd", self.process()?.id());
+        Ok(std::fs::read_dir(&path).with_context(|| format!("cannot read {path}"))?.count())
+    }
+
     /// Its resident memory, in bytes.
     pub fn resident(&self) -> Result<u64> {
         let path = format!("/proc/{}/status", self.process()?.id());

@@ -18,11 +18,23 @@ use crate::{port, workspace};
 const NAME: &str = "rs0";
 const START: Duration = Duration::from_mins(1);
 
+/// What a replica set is made of.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The ports of its members.
+    pub ports: Vec<u16>,
+    /// The ports by which members and clients find them: those of proxies before the members. Empty: `ports`.
+    pub advertised: Vec<u16>,
+    /// Further arguments of each `mongod`.
+    pub arguments: Vec<String>,
+}
+
 /// A running replica set. Dropping it kills its members and removes their data.
 #[derive(Debug)]
 pub struct ReplicaSet {
     mongod: Mongod,
     members: Vec<Member>,
+    arguments: Vec<String>,
     logs: PathBuf,
     /// Dropped after the members.
     data: TempDir,
@@ -31,6 +43,7 @@ pub struct ReplicaSet {
 #[derive(Debug)]
 struct Member {
     port: u16,
+    advertised: u16,
     /// `None` while it is killed.
     process: Option<Process>,
 }
@@ -44,9 +57,22 @@ impl ReplicaSet {
 
     /// The same, on these ports.
     pub async fn start_on(mongod: &Mongod, ports: &[u16]) -> Result<Self> {
+        Self::start_with(mongod, Options { ports: ports.to_vec(), ..Options::default() }).await
+    }
+
+    /// The same, with all that can be said about it.
+    pub async fn start_with(mongod: &Mongod, options: Options) -> Result<Self> {
+        let Options { ports, advertised, arguments } = options;
         let data = workspace::scratch("mongodb")?;
-        let members = ports.iter().map(|port| Member { port: *port, process: None }).collect();
-        let mut set = Self { mongod: mongod.clone(), members, logs: workspace::logs(), data };
+        let advertised = if advertised.is_empty() { ports.clone() } else { advertised };
+        anyhow::ensure!(advertised.len() == ports.len(), "each member needs one port to be found by");
+        let members = ports.iter().zip(advertised).map(|(&port, advertised)| Member {
+            port,
+            advertised,
+            process: None,
+        });
+        let members = members.collect();
+        let mut set = Self { mongod: mongod.clone(), members, arguments, logs: workspace::logs(), data };
         for member in 0..ports.len() {
             set.launch(member)?;
         }
@@ -75,7 +101,7 @@ impl ReplicaSet {
     /// Where clients find it.
     pub fn uri(&self) -> String {
         let hosts: Vec<String> =
-            self.members.iter().map(|member| format!("127.0.0.1:{}", member.port)).collect();
+            self.members.iter().map(|member| format!("127.0.0.1:{}", member.advertised)).collect();
         format!("mongodb://{}/?replicaSet={NAME}", hosts.join(","))
     }
 
@@ -171,7 +197,8 @@ impl ReplicaSet {
             .arg(&data)
             .args(["--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"])
             // Its own measurements every second: disk and processor that nobody here reads.
-            .args(["--setParameter", "diagnosticDataCollectionEnabled=false"]);
+            .args(["--setParameter", "diagnosticDataCollectionEnabled=false"])
+            .args(&self.arguments);
         let log = self.logs.join(format!("mongod-{}.log", member.port));
         member.process =
             Some(Process::start(&format!("mongod on port {}", member.port), &mut command, &log)?);
@@ -188,7 +215,7 @@ impl ReplicaSet {
     async fn initiate(&self) -> Result<()> {
         let members: Vec<Document> = (0_i32..)
             .zip(&self.members)
-            .map(|(id, member)| doc! { "_id": id, "host": format!("127.0.0.1:{}", member.port) })
+            .map(|(id, member)| doc! { "_id": id, "host": format!("127.0.0.1:{}", member.advertised) })
             .collect();
         // Elections within a second or two instead of ten: tests wait for them.
         let settings = doc! { "electionTimeoutMillis": 1500, "heartbeatIntervalMillis": 500 };
