@@ -82,7 +82,7 @@ impl EventSource {
     }
 }
 
-fn parse(lines: &str) -> Block {
+pub(crate) fn parse(lines: &str) -> Block {
     let mut block = Block::default();
     for line in lines.lines().filter(|line| !line.is_empty()) {
         let (field, value) = line.split_once(':').unwrap_or((line, ""));

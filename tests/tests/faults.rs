@@ -1,0 +1,524 @@
+//! Nothing lost, nothing twice, nothing out of order, whatever fails.
+//!
+//! The runs are short in `cargo xtask test`, and whole in `cargo xtask soak`.
+
+use std::time::{Duration, Instant};
+
+use bson::{Document, Timestamp, doc};
+use parts::backend::{Backend, Options};
+use parts::deployment::open_backend;
+use parts::mongod::Mongod;
+use parts::replica_set::{self, ReplicaSet};
+use parts::{port, process};
+use tailrace_tests::proxy::Proxy;
+use tailrace_tests::soak::{Crowd, Form, Members, Scale, Servers, Told, Wire, Writer};
+use tailrace_tests::{Database, until};
+use tokio::sync::{Mutex, MutexGuard};
+
+const STREAMS: &str = r#"{"streams": [
+    {"uri": "all", "stages": []},
+    {"uri": "mine", "stages": [{"$match": {"fullDocument.n": {"$gt": {"$var": "above"}}}}]}
+]}"#;
+
+/// One run at a time: each wants the whole machine.
+async fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::const_new(());
+    ALONE.lock().await
+}
+
+async fn bounded(run: impl Future<Output = ()>) {
+    let limit = Scale::given().pick(Duration::from_mins(3), Duration::from_mins(20));
+    let _alone = alone().await;
+    assert!(tokio::time::timeout(limit, run).await.is_ok(), "the run takes longer than {limit:?}");
+}
+
+async fn one_member() -> ReplicaSet {
+    ReplicaSet::start(&Mongod::find().expect("a mongod"), 1).await.expect("MongoDB")
+}
+
+async fn backend(options: Options) -> Backend {
+    Backend::start(options).await.expect("a backend")
+}
+
+/// The database of a run, with its streams declared.
+async fn declared(backend: &Backend, mongodb: &str) -> Database {
+    let database = Database::new(&backend.url(), mongodb).await;
+    until("the backend has found MongoDB", async || {
+        port::status(backend.port(), "/_ready").await.is_ok_and(|status| status == 200)
+    })
+    .await;
+    database.put("log", STREAMS).await;
+    database
+}
+
+fn step(started: Instant, what: &str) {
+    println!("{:6.1} s  {what}", started.elapsed().as_secs_f64());
+}
+
+/// How long a fault lasts.
+async fn pause(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+/// Waits until everybody has what was written up to now, and a little more that is written then.
+async fn recovers(started: Instant, crowd: &Crowd, writer: &Writer) {
+    writer.goes_on_for(20).await;
+    crowd.all_have(writer.written()).await;
+    step(
+        started,
+        &format!("everybody has {} numbers, commands sent again: {}", writer.written(), writer.retries()),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_miss_nothing_while_members_backends_and_networks_fail() {
+    bounded(async {
+        let scale = Scale::given();
+        let mut members = Members::start(3).await;
+        let mut first = backend(open_backend("faults-first", &members.uri())).await;
+        let database = declared(&first, &members.set.uri()).await;
+        let servers = Servers::new(&first.url());
+        let clients = scale.pick(40, 200);
+        let crowd = Crowd::gather(&servers, &Form::ALL, clients, |_| database.path("log/_streams/all")).await;
+        let writer = Writer::start(&members.set.uri(), &database, "log", scale.pick(50, 200), 0).await;
+        let started = Instant::now();
+        recovers(started, &crowd, &writer).await;
+        crowd.take_delays();
+        pause(scale.pick(1, 10)).await;
+        println!("without a fault: {}", crowd.take_delays());
+
+        step(started, "the primary steps down");
+        members.set.step_down().await.expect("an election");
+        recovers(started, &crowd, &writer).await;
+
+        step(started, "the primary is killed");
+        let killed = members.set.primary().await.expect("a primary");
+        members.set.kill(killed);
+        pause(scale.pick(1, 10)).await;
+        members.set.restart(killed).await.expect("it comes back");
+        recovers(started, &crowd, &writer).await;
+
+        step(started, "the primary is halted");
+        let halted = members.set.primary().await.expect("a primary");
+        members.set.stop(halted).expect("it halts");
+        pause(scale.pick(4, 15)).await;
+        members.set.cont(halted).expect("it goes on");
+        recovers(started, &crowd, &writer).await;
+
+        step(started, "the backend's network to MongoDB is cut");
+        members.cut();
+        pause(scale.pick(3, 45)).await;
+        members.mend();
+        recovers(started, &crowd, &writer).await;
+
+        step(started, "the backend is killed and restarted");
+        first.kill();
+        pause(scale.pick(0, 2)).await;
+        first.restart().await.expect("it starts again");
+        recovers(started, &crowd, &writer).await;
+
+        step(started, "a second backend takes over");
+        let second = backend(open_backend("faults-second", &members.uri())).await;
+        servers.become_these(&[first.url(), second.url()]);
+        first.kill();
+        recovers(started, &crowd, &writer).await;
+
+        let least = scale.pick(Duration::from_secs(20), Duration::from_mins(2));
+        tokio::time::sleep(least.saturating_sub(started.elapsed())).await;
+        let written = writer.end().await;
+        crowd.all_have(written).await;
+        step(started, &format!("{written} numbers written"));
+        crowd.disperse().expect_clean(&[]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_all_members_is_silence_and_then_everything() {
+    bounded(async {
+        let scale = Scale::given();
+        let mut set = ReplicaSet::start(&Mongod::find().expect("a mongod"), 3).await.expect("MongoDB");
+        let backend =
+            backend(open_backend("outage", &set.uri()).set("TAILRACE_LIMITS__PING_SECONDS", "5")).await;
+        let database = declared(&backend, &set.uri()).await;
+        let crowd = Crowd::gather(&Servers::new(&backend.url()), &Form::ALL, scale.pick(40, 200), |_| {
+            database.path("log/_streams/all")
+        })
+        .await;
+        let writer = Writer::start(&set.uri(), &database, "log", 50, 0).await;
+        let started = Instant::now();
+        recovers(started, &crowd, &writer).await;
+        for _ in 0..scale.pick(1, 2) {
+            step(started, "all members are killed");
+            set.kill_all();
+            pause(scale.pick(8, 90)).await;
+            set.restart_all().await.expect("MongoDB comes back");
+            step(started, "there is a primary again");
+            recovers(started, &crowd, &writer).await;
+        }
+        let written = writer.end().await;
+        crowd.all_have(written).await;
+        let verdict = crowd.disperse();
+        verdict.expect_clean(&[]);
+        assert_eq!(verdict.reconnects(), 0, "nobody had to come back");
+    })
+    .await;
+}
+
+/// How many cursors follow a collection, as MongoDB sees it.
+async fn cursors(database: &Database) -> usize {
+    let mut open = std::collections::HashSet::new();
+    let operations = database
+        .mongo
+        .client()
+        .database("admin")
+        .aggregate([
+            doc! { "$currentOp": { "allUsers": true, "idleCursors": true, "localOps": true } },
+            doc! { "$match": { "ns": format!("{}.log", database.name), "appName": "tailrace" } },
+        ])
+        .await;
+    let mut operations = operations.expect("$currentOp");
+    while operations.advance().await.expect("$currentOp") {
+        let operation: Document = operations.deserialize_current().expect("a document");
+        if let Ok(cursor) = operation.get_document("cursor").and_then(|cursor| cursor.get_i64("cursorId")) {
+            open.insert(cursor);
+        } else if operation.get_document("command").is_ok_and(|command| command.contains_key("aggregate")) {
+            // It is about to have one.
+            open.insert(-operation.get("opid").and_then(bson::Bson::as_i32).map_or(1, i64::from));
+        }
+    }
+    open.len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_that_keeps_coming_back_costs_no_more_cursors_than_bindings() {
+    const BINDINGS: usize = 10;
+    // The cursor by which those come back to whom a source's memory does not reach.
+    const MORE: usize = BINDINGS;
+    bounded(async {
+        let scale = Scale::given();
+        let set = one_member().await;
+        let backend = backend(open_backend("crowd", &set.uri())).await;
+        let database = declared(&backend, &set.uri()).await;
+        let path = |client: usize| {
+            // Each of them lets everything pass.
+            let above = client / Form::ALL.len() % BINDINGS;
+            database.path(&format!("log/_streams/mine?avars={{%22above%22:-{above}}}"))
+        };
+        let (clients, reconnects) = scale.pick((152, 300), (1000, 2000));
+        let crowd = Crowd::gather(&Servers::new(&backend.url()), &Form::ALL, clients, path).await;
+        let writer = Writer::start(&set.uri(), &database, "log", 20, 0).await;
+        let started = Instant::now();
+        recovers(started, &crowd, &writer).await;
+        let mut most = 0;
+        for reconnect in 0..reconnects {
+            crowd.sends_away(if reconnect < clients { reconnect } else { rand::random_range(0..clients) });
+            if reconnect % 10 == 0 {
+                most = most.max(cursors(&database).await);
+            }
+            tokio::time::sleep(Duration::from_millis(rand::random_range(0..60))).await;
+        }
+        recovers(started, &crowd, &writer).await;
+        let written = writer.end().await;
+        crowd.all_have(written).await;
+        let verdict = crowd.disperse();
+        verdict.expect_clean(&[]);
+        println!("{written} numbers written; at most {most} cursors for {BINDINGS} bindings");
+        let reconnected = usize::try_from(verdict.reconnects()).expect("not so many");
+        assert!(reconnected + 20 >= reconnects, "{reconnected} of {reconnects} reconnects");
+        assert!(most >= BINDINGS, "cursors are counted");
+        assert!(most <= BINDINGS + MORE, "{most} cursors for {BINDINGS} bindings");
+    })
+    .await;
+}
+
+/// The oldest time in the oplog.
+async fn oldest(database: &Database) -> Timestamp {
+    let oplog = database.mongo.client().database("local").collection::<Document>("oplog.rs");
+    let first = oplog.find_one(doc! {}).await.expect("the oplog").expect("an entry");
+    first.get_timestamp("ts").expect("a time")
+}
+
+/// Writes until the oplog begins behind what it ends with now.
+async fn forgets_all(database: &Database) -> u64 {
+    let admin = database.mongo.client().database("admin");
+    let hello = admin.run_command(doc! { "hello": 1 }).await.expect("hello");
+    let now = hello.get_timestamp("operationTime").expect("a time");
+    let collection = database.mongo.collection::<Document>("filler");
+    let megabyte = "x".repeat(1024 * 1024);
+    let mut written = 0;
+    while oldest(database).await <= now {
+        collection.insert_many((0..8).map(|_| doc! { "filling": &megabyte })).await.expect("the inserts");
+        written += 8;
+        assert!(written < 3000, "the oplog forgets nothing");
+    }
+    collection.drop().await.expect("the drop");
+    written
+}
+
+async fn numbered(database: &Database, n: i64) {
+    let document = doc! { "n": n, "at": 0_i64 };
+    database.mongo.collection::<Document>("log").insert_one(document).await.expect("the insert");
+}
+
+async fn opened(server: &str, form: Form, path: &str, position: Option<&str>) -> Wire {
+    let wire = Wire::open(server, form, path, position).await.expect("an answer");
+    wire.unwrap_or_else(|refused| panic!("{form:?} is refused: {refused:?}"))
+}
+
+/// What comes next that is neither a ping nor a keepalive.
+async fn heeded(wire: &mut Wire) -> Told {
+    let next = async {
+        loop {
+            match wire.next().await.expect("the connection holds") {
+                Told::Nothing => {}
+                Told::Notice(what, _) if ["ready", "keepalive", "id"].contains(&what.as_str()) => {}
+                told => return told,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), next).await.expect("something comes")
+}
+
+async fn number(wire: &mut Wire) -> (i64, String) {
+    match heeded(wire).await {
+        Told::Number { n, position, .. } => (n, position),
+        told => panic!("a number was expected, and this came: {told:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_whose_position_the_oplog_has_forgotten_is_told_so() {
+    bounded(async {
+        let options = replica_set::Options {
+            ports: vec![port::free().expect("a port")],
+            // It drops only what a checkpoint has put to disk, which comes every minute otherwise.
+            arguments: ["--oplogSize", "1", "--syncdelay", "1"].map(str::to_owned).to_vec(),
+            ..replica_set::Options::default()
+        };
+        let set = ReplicaSet::start_with(&Mongod::find().expect("a mongod"), options).await.expect("MongoDB");
+        // A source's memory would hold what the oplog does not.
+        let options = open_backend("oplog", &set.uri()).set("TAILRACE_LIMITS__REPLAY_BYTES", "1");
+        let backend = backend(options).await;
+        let database = declared(&backend, &set.uri()).await;
+        let server = backend.url();
+        // On one stream somebody stays, and on the other nobody does.
+        let staying = database.path("log/_streams/all");
+        let left = database.path("log/_streams/mine?avars={%22above%22:0}");
+        let mut stays = opened(&server, Form::V1Json, &staying, None).await;
+        let mut away = Vec::new();
+        for path in [&staying, &left] {
+            for form in Form::ALL {
+                away.push((path, form, opened(&server, form, path, None).await));
+            }
+        }
+        numbered(&database, 1).await;
+        let mut positions = Vec::new();
+        for (path, form, mut wire) in away {
+            let (n, position) = number(&mut wire).await;
+            assert_eq!(n, 1);
+            positions.push((path, form, position));
+        }
+        assert_eq!(number(&mut stays).await.0, 1);
+        numbered(&database, 2).await;
+        assert_eq!(number(&mut stays).await.0, 2);
+
+        let started = Instant::now();
+        let written = forgets_all(&database).await;
+        step(started, &format!("the oplog has forgotten, after {written} MB"));
+        let mut n = 2;
+        for (path, form, position) in positions {
+            let mut wire = opened(&server, form, path, Some(&position)).await;
+            let told = heeded(&mut wire).await;
+            let position = match (form, told) {
+                (Form::V1Json | Form::V1Bson, Told::Notice(what, position)) if what == "gap" => {
+                    Some(position)
+                }
+                (Form::Plain | Form::EventSource, Told::Close(4004, _)) => None,
+                (_, told) => panic!("{form:?} on {path}: a gap was expected, and this came: {told:?}"),
+            };
+            // Told, it loads anew, and goes on: on the same socket, behind the gap, or from now on.
+            let mut again = opened(&server, form, path, position.as_deref()).await;
+            n += 1;
+            numbered(&database, n).await;
+            assert_eq!(number(&mut again).await.0, n, "{form:?} on {path}");
+            if position.is_some() {
+                assert_eq!(number(&mut wire).await.0, n, "{form:?} on {path}: the socket lives on");
+            }
+            assert_eq!(number(&mut stays).await.0, n, "who stayed has no gap");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_read_is_closed_as_too_slow_and_slows_nobody() {
+    // What a client's queue and the kernel's buffers hold between them, at the most.
+    const FULL: i64 = 7 * 1024 * 1024;
+    const PADDING: i64 = 8 * 1024;
+    const MEMORY: u64 = 48 * 1024 * 1024;
+    bounded(async {
+        let scale = Scale::given();
+        let set = one_member().await;
+        let backend = backend(open_backend("slow", &set.uri())).await;
+        let database = declared(&backend, &set.uri()).await;
+        let path = database.path("log/_streams/all");
+        let servers = Servers::new(&backend.url());
+        let crowd = Crowd::gather(&servers, &Form::ALL, scale.pick(50, 500), |_| path.clone()).await;
+        let padding = usize::try_from(PADDING).expect("small");
+        let writer = Writer::start(&set.uri(), &database, "log", scale.pick(100, 40), padding).await;
+        let started = Instant::now();
+        recovers(started, &crowd, &writer).await;
+        crowd.take_delays();
+        writer.goes_on_for(FULL / PADDING).await;
+        let without = crowd.take_delays();
+        let before = backend.resident().expect("its memory");
+
+        let mut slow = opened(&backend.url(), Form::V1Json, &path, None).await;
+        let began = writer.written();
+        let mut most = before;
+        while writer.written() < began + FULL / PADDING {
+            most = most.max(backend.resident().expect("its memory"));
+            tokio::time::sleep(process::POLL).await;
+        }
+        let with = crowd.take_delays();
+        step(started, &format!("without the slow one: {without}"));
+        step(
+            started,
+            &format!("with the slow one: {with}; p99 × {:.2}", with.per_mille(990) / without.per_mille(990)),
+        );
+        let grown = most.saturating_sub(before);
+        step(started, &format!("resident before {} MiB, grown by {} MiB", before >> 20, grown >> 20));
+        assert!(grown < MEMORY, "the memory grows by {grown} bytes");
+
+        // It reads what was in the queue, and is told.
+        let (mut next, mut from) = number(&mut slow).await;
+        let first = next;
+        let reason = loop {
+            match heeded(&mut slow).await {
+                Told::Number { n, position, .. } => {
+                    assert_eq!(n, next + 1);
+                    (next, from) = (n, position);
+                }
+                Told::Close(code, reason) => {
+                    assert_eq!(code, 4003, "{reason}");
+                    break reason;
+                }
+                told => panic!("{told:?}"),
+            }
+        };
+        step(started, &format!("the slow one read {} numbers, then: 4003 {reason}", next - first + 1));
+        let written = writer.end().await;
+        assert!(next < written);
+        let mut slow = opened(&backend.url(), Form::V1Json, &path, Some(&from)).await;
+        for n in next + 1..=written {
+            assert_eq!(number(&mut slow).await.0, n);
+        }
+        crowd.all_have(written).await;
+        let verdict = crowd.disperse();
+        verdict.expect_clean(&[]);
+        assert_eq!(verdict.reconnects(), 0, "the others were not disturbed");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_event_larger_than_the_queue_reaches_a_client_that_reads() {
+    bounded(async {
+        let set = one_member().await;
+        let options = open_backend("large", &set.uri()).set("TAILRACE_LIMITS__QUEUE_BYTES", "1024");
+        let backend = backend(options).await;
+        let database = declared(&backend, &set.uri()).await;
+        let path = database.path("log/_streams/all");
+        let mut wires = Vec::new();
+        for form in Form::ALL {
+            wires.push(opened(&backend.url(), form, &path, None).await);
+        }
+        let mut positions = Vec::new();
+        for n in 1..=3_i64 {
+            let document = doc! { "n": n, "at": 0_i64, "padding": "x".repeat(3 * 1024 * 1024) };
+            database.mongo.collection::<Document>("log").insert_one(document).await.expect("the insert");
+            positions.clear();
+            for wire in &mut wires {
+                let (came, position) = number(wire).await;
+                assert_eq!(came, n);
+                positions.push(position);
+            }
+        }
+        // Those who come back to several of them as well.
+        for n in 4..=6_i64 {
+            let document = doc! { "n": n, "at": 0_i64, "padding": "x".repeat(3 * 1024 * 1024) };
+            database.mongo.collection::<Document>("log").insert_one(document).await.expect("the insert");
+        }
+        for (form, position) in Form::ALL.into_iter().zip(positions) {
+            let mut wire = opened(&backend.url(), form, &path, Some(&position)).await;
+            for n in 4..=6 {
+                assert_eq!(number(&mut wire).await.0, n, "{form:?}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_that_vanish_without_a_word_are_gone_soon_with_their_memory() {
+    const WEB_SOCKETS: [Form; 3] = [Form::Plain, Form::V1Json, Form::V1Bson];
+    bounded(async {
+        let scale = Scale::given();
+        let set = one_member().await;
+        let mut options = open_backend("vanish", &set.uri());
+        if scale == Scale::Short {
+            options =
+                options.set("TAILRACE_LIMITS__PING_SECONDS", "1").set("TAILRACE_LIMITS__PONG_SECONDS", "1");
+        }
+        let within = scale.pick(Duration::from_secs(5), Duration::from_secs(40));
+        let backend = backend(options).await;
+        let database = declared(&backend, &set.uri()).await;
+        let path = database.path("log/_streams/all");
+        // Somebody stays, so that the source does.
+        let mut stays = opened(&backend.url(), Form::V1Json, &path, None).await;
+        let files = || backend.open_files().expect("its files");
+        let memory = || backend.resident().expect("its memory");
+        let (mut peaks, mut rests) = (Vec::new(), Vec::new());
+        let clients = scale.pick(100, 1000);
+        for round in 1..=3 {
+            let (files_before, memory_before) = (files(), memory());
+            let proxy = Proxy::before(backend.port()).await;
+            let crowd =
+                Crowd::gather(&Servers::new(&proxy.url()), &WEB_SOCKETS, clients, |_| path.clone()).await;
+            // Half of what they get is on its way when they vanish.
+            numbered(&database, 2 * round - 1).await;
+            assert_eq!(number(&mut stays).await.0, 2 * round - 1);
+            let (files_with, memory_with) = (files(), memory());
+            assert!(files_with + 10 >= files_before + clients, "{files_with} files with {clients} clients");
+            proxy.stop();
+            let started = Instant::now();
+            numbered(&database, 2 * round).await;
+            while files() > files_before + 5 {
+                assert!(
+                    started.elapsed() < within,
+                    "{} of {clients} are still there",
+                    files() - files_before
+                );
+                // A backend answers its pings.
+                let _ = tokio::time::timeout(Duration::from_millis(50), stays.next()).await;
+            }
+            step(
+                started,
+                &format!(
+                    "{clients} are gone; resident {} KiB before, {} KiB with them, {} KiB after",
+                    memory_before >> 10,
+                    memory_with >> 10,
+                    memory() >> 10
+                ),
+            );
+            peaks.push(memory_with);
+            rests.push(memory());
+            drop((crowd, proxy));
+        }
+        // What the allocator keeps for the next ones is not lost: the third crowd needs no more than the second.
+        assert!(peaks[2] <= peaks[1] + peaks[1] / 10, "with them: {peaks:?}");
+        assert!(rests[2] <= rests[1] + rests[1] / 10, "after them: {rests:?}");
+    })
+    .await;
+}
