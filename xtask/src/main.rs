@@ -4,6 +4,7 @@ mod bench;
 mod dev;
 mod ports;
 mod seed;
+mod soak;
 mod static_files;
 mod step;
 mod test;
@@ -26,6 +27,8 @@ enum Command {
     Dev(dev::Options),
     /// Check and test everything against the real parts.
     Test(test::Options),
+    /// Let everything fail for a long time, and see that no client loses an event: a quarter of an hour.
+    Soak(soak::Options),
     /// Measure on this machine.
     Bench(bench::Options),
     /// Build the edge worker as it is deployed; `wrangler` calls it.
@@ -47,6 +50,7 @@ async fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Dev(options) => dev::run(options).await.map(|()| ExitCode::SUCCESS),
         Command::Test(options) => test::run(options).await,
+        Command::Soak(options) => soak::run(options).await,
         Command::Bench(options) => bench::run(options).await.map(|()| ExitCode::SUCCESS),
         Command::Worker => parts::worker::build().map(|()| ExitCode::SUCCESS),
     }

@@ -1,0 +1,33 @@
+//! `cargo xtask soak`: the runs under faults, with as many clients and for as long as has been promised.
+//!
+//! They are tests like the others (`tests/tests/faults.rs`), which `cargo xtask test` runs with less of everything.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::Result;
+use clap::Args;
+use parts::backend::{self, Profile};
+use parts::workspace;
+
+use crate::step::{Count, Report, command};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Only the runs whose names contain this.
+    name: Option<String>,
+}
+
+pub(crate) async fn run(options: Options) -> Result<ExitCode> {
+    // Optimised, both of them: it is the servers that are to be under load, and not the clients.
+    let program = backend::build(Profile::Release)?;
+    let mut runs = Command::new("cargo");
+    runs.args(["test", "--release", "--package", "tailrace-tests", "--test", "faults"])
+        .args(&options.name)
+        .args(["--", "--nocapture", "--test-threads=1"])
+        .current_dir(workspace::root())
+        .env("TAILRACE_TEST_PROGRAM", program)
+        .env("TAILRACE_TEST_SCALE", "whole");
+    let mut report = Report::default();
+    report.step("soak", async || command(Count::Tests, runs).await).await;
+    Ok(if report.print().failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
