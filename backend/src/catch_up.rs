@@ -61,7 +61,7 @@ async fn serve(source: &Arc<Source>, mut returners: Vec<Returner>) {
                     Err(error) => pause(&mut backoff, &error).await,
                 }
             }
-            Err(error) if mongo::fault(&error) == Fault::Unreachable => pause(&mut backoff, &error).await,
+            Err(error) if mongo::fault(&error) != Fault::HistoryLost => pause(&mut backoff, &error).await,
             Err(error) => {
                 // The oldest position is lost; the others may not be.
                 tracing::info!(%error, "a position cannot be resumed");

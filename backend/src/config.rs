@@ -13,6 +13,8 @@ use shared::{
     variables::OperatorCheck,
 };
 
+use tracing_subscriber::EnvFilter;
+
 use crate::authentication::{AuthConfig, Authenticator, EdgeConfig, Secret};
 
 /// The prefix of every variable that is ours in the environment.
@@ -171,6 +173,19 @@ impl Default for LogConfig {
     }
 }
 
+impl LogConfig {
+    /// What lets lines pass, as `log.level` says.
+    pub fn filter(&self) -> Result<EnvFilter, ConfigError> {
+        EnvFilter::try_new(&self.level).map_err(|error| {
+            ConfigError(format!("log.level is {:?}, expected a level such as info: {error}", self.level))
+        })
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        self.filter().map(|_| ())
+    }
+}
+
 /// `log.format`
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
@@ -228,6 +243,7 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         self.limits.check()?;
+        self.log.check()?;
         if self.positions.secret.as_ref().is_some_and(|secret| secret.expose().len() < 32) {
             return Err(ConfigError("positions.secret is too short, expected at least 32 bytes".to_owned()));
         }
@@ -344,6 +360,7 @@ mod tests {
             ("[limits]\nping-seconds = 0", "limits.ping-seconds is 0, expected at least 1"),
             ("listen = 'here'", "listen: invalid socket address syntax"),
             ("mounts = [{what = 'x', where = '/'}]", "mounts[0].what is \"x\", expected \"*\", \"/<db>\""),
+            ("[log]\nlevel = 'a=b=c'", "log.level is \"a=b=c\", expected a level such as info"),
             ("[log]\nformat = 'xml'", "log.format: unknown variant `xml`, expected `text` or `json`"),
             ("listen =", "FILE: TOML parse error"),
         ] {

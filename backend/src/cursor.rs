@@ -41,6 +41,17 @@ pub enum Progress {
     Invalidated,
 }
 
+/// What the pipeline makes of a range of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Probe {
+    /// It fails on one of them.
+    Fails,
+    /// It lets some of them pass.
+    Yields,
+    /// It filters all of them out.
+    Nothing,
+}
+
 /// A change stream with a binding's pipeline.
 #[derive(Debug)]
 pub struct Cursor {
@@ -117,7 +128,7 @@ impl Cursor {
             Err(error) => {
                 self.open = None;
                 match (fault(&error), self.position.clone()) {
-                    (Fault::Refused(code), Some(position)) => self.step_over(code, position).await,
+                    (Fault::Refused(_), Some(position)) => self.step_over(error, position).await,
                     _ => Err(error),
                 }
             }
@@ -186,30 +197,28 @@ impl Cursor {
 
     /// The pipeline fails on some event behind `position`. The healthy ones before it fail with it in one reply, so they are
     /// read one by one; then the failing one is found by its position alone, and left behind.
-    async fn step_over(&mut self, code: i32, position: Position) -> Result<Progress, Error> {
+    async fn step_over(&mut self, failure: Error, position: Position) -> Result<Progress, Error> {
         let mut events = Vec::new();
         self.position = Some(position);
         let failed = self.read_one_by_one(&mut events).await;
         self.open = None;
-        let code = match failed {
-            Ok(()) => code,
-            Err(error) => match fault(&error) {
-                Fault::Refused(code) => code,
-                // The healthy ones are handed out; what comes next fails again, or works.
-                _ if !events.is_empty() => return self.handed(events),
-                _ => return Err(error),
-            },
+        let failure = match failed {
+            Ok(()) => failure,
+            Err(error) if matches!(fault(&error), Fault::Refused(_)) => error,
+            // The healthy ones are handed out; what comes next fails again, or works.
+            Err(_) if !events.is_empty() => return self.handed(events),
+            Err(error) => return Err(error),
         };
-        match self.find_failing().await? {
-            Some(failing) => {
+        match (self.find_failing().await?, fault(&failure)) {
+            (Some(failing), Fault::Refused(code)) => {
+                // MongoDB's message may carry data of the document: it goes to the log, never to a client.
+                let namespace = &self.namespace;
+                tracing::warn!(%namespace, code, error = %failure, "the pipeline fails on an event");
                 self.position = Some(failing.clone());
                 events.push(Arc::new(Event::failure(code, failing, &self.seal)));
             }
-            // Nothing fails any more, or it is not an event that does.
-            None if events.is_empty() => {
-                return Err(Error::custom(format!("the pipeline fails with code {code}")));
-            }
-            None => {}
+            _ if events.is_empty() => return Err(failure),
+            _ => {}
         }
         self.handed(events)
     }
@@ -231,27 +240,37 @@ impl Cursor {
         }
     }
 
-    /// The position of the first event on which the pipeline fails. What the pipeline filters out is passed over.
+    /// The position of the first event on which the pipeline fails. What the pipeline filters out is passed over, and nothing
+    /// else is: an event that failed a moment ago may be computed now, since an update looks its document up anew. Then
+    /// there is no failing one, and reading goes on as usual.
     async fn find_failing(&mut self) -> Result<Option<Position>, Error> {
         loop {
             let Some(behind) = self.position.clone() else { return Ok(None) };
             let candidates = self.positions_behind(&behind).await?;
             let Some(last) = candidates.last() else { return Ok(None) };
-            if !self.fails_within(&behind, last).await? {
-                self.position = Some(last.clone());
-                continue;
+            match self.probe(&behind, last).await? {
+                Probe::Fails => {}
+                Probe::Yields => return Ok(None),
+                Probe::Nothing => {
+                    self.position = Some(last.clone());
+                    continue;
+                }
             }
-            // Invariant: it fails within (behind, candidates[high]], and not within (behind, candidates[low - 1]].
+            // Invariant: it fails up to candidates[high], and not up to candidates[low - 1].
             let (mut low, mut high) = (0, candidates.len() - 1);
             while low < high {
                 let middle = usize::midpoint(low, high);
-                if self.fails_within(&behind, &candidates[middle]).await? {
+                if self.probe(&behind, &candidates[middle]).await? == Probe::Fails {
                     high = middle;
                 } else {
                     low = middle + 1;
                 }
             }
-            return Ok(candidates.get(high).cloned());
+            let passed_over = match high.checked_sub(1) {
+                Some(before) => self.probe(&behind, &candidates[before]).await? == Probe::Nothing,
+                None => true,
+            };
+            return Ok(candidates.get(high).filter(|_| passed_over).cloned());
         }
     }
 
@@ -273,15 +292,20 @@ impl Cursor {
         Ok(positions)
     }
 
-    async fn fails_within(&mut self, behind: &Position, last: &Position) -> Result<bool, Error> {
+    async fn probe(&mut self, behind: &Position, last: &Position) -> Result<Probe, Error> {
         let pipeline = self.pipeline(Some(behind.only_behind(Some(last))));
         let opened = async {
             let mut cursor = self.aggregate(pipeline, BATCH).await?;
-            next(&mut cursor).await
+            let first = next(&mut cursor).await?;
+            Ok::<_, Error>(match first {
+                Some(first) => !first.doc_slices()?.is_empty(),
+                None => false,
+            })
         };
         match opened.await {
-            Ok(_) => Ok(false),
-            Err(error) if matches!(fault(&error), Fault::Refused(_)) => Ok(true),
+            Ok(true) => Ok(Probe::Yields),
+            Ok(false) => Ok(Probe::Nothing),
+            Err(error) if matches!(fault(&error), Fault::Refused(_)) => Ok(Probe::Fails),
             Err(error) => Err(error),
         }
     }

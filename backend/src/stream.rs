@@ -52,9 +52,6 @@ pub async fn open(
         app.catalog.check_followed().await?;
         for _ in 0..ATTEMPTS {
             let (declared, admitted) = admit(app, head, caller, namespace, name).await?;
-            if admitted.request.wanted == Wanted::Nothing {
-                return Err(Refusal::new(Kind::NeedsUpgrade, "Change Stream requires WebSocket or SSE"));
-            }
             let (subscription, reader) = subscribe(app, namespace, &admitted).await?;
             // The definition may have changed between its reading and the subscription; then nobody closes this one.
             if app.catalog.is_current(namespace, &declared) {
@@ -150,7 +147,7 @@ fn position(seal: &Seal, sealed: Option<&str>) -> Result<Option<Position>, Refus
     let open = |text| {
         seal.open(text).ok_or_else(|| {
             Refusal::new(
-                Kind::BadRequest,
+                Kind::BadPosition,
                 "resumeAfter is no position of this stream, expected one that it gave",
             )
         })
@@ -201,19 +198,16 @@ pub async fn list(
     let streams: Vec<_> = declared
         .definitions
         .iter()
-        .map(|(name, definition)| {
+        .filter_map(|(name, definition)| {
+            // A broken one cannot be opened; its own address tells why.
+            let definition = definition.as_ref().ok()?;
             let href = format!("{}/{}", address.canonical, encoded(name));
-            match definition {
-                Ok(definition) => {
-                    let variables: Vec<_> = definition
-                        .variables()
-                        .iter()
-                        .map(|variable| json!({ "name": variable.name, "required": variable.required }))
-                        .collect();
-                    json!({ "uri": name.as_str(), "href": href, "variables": variables })
-                }
-                Err(fault) => json!({ "uri": name.as_str(), "href": href, "fault": fault.message() }),
-            }
+            let variables: Vec<_> = definition
+                .variables()
+                .iter()
+                .map(|variable| json!({ "name": variable.name, "required": variable.required }))
+                .collect();
+            Some(json!({ "uri": name.as_str(), "href": href, "variables": variables }))
         })
         .collect();
     Ok(answer::json(json!(streams).to_string()))

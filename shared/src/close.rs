@@ -50,8 +50,8 @@ closes! {
     ProtocolError => 1002, BackOff, "protocol error";
     /// A text message that is not UTF-8.
     InvalidText => 1007, BackOff, "text is not valid UTF-8";
-    /// A client's message over 64 KiB.
-    MessageTooBig => 1009, BackOff, "message over 64 KiB";
+    /// A client's message over the limit, 64 KiB unless configured.
+    MessageTooBig => 1009, BackOff, "message too big";
     /// A fault of ours.
     Internal => 1011, BackOff, "internal fault";
     /// Too much to do.

@@ -45,6 +45,8 @@ kinds! {
     RefusedByMongo => BAD_REQUEST, "MongoCommandException";
     /// A body that is not the JSON that the API takes.
     BadBody => BAD_REQUEST, "JsonParseException";
+    /// A position that this deployment did not give out for this stream.
+    BadPosition => BAD_REQUEST, "InvalidPositionException";
     /// A plain GET of a stream that exists and would have been opened.
     NeedsUpgrade => BAD_REQUEST, "ChangeStreamRequiresUpgradeException";
     /// No credentials where some are needed, or bad ones.

@@ -3,7 +3,11 @@
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use tailrace_tests::{Front, Request, both_fronts};
+use parts::backend::Backend;
+use parts::deployment::{open_backend, open_worker};
+use parts::worker::Worker;
+use tailrace_tests::front::addresses;
+use tailrace_tests::{Front, Request, both_fronts, until};
 
 async fn events_arrive_as_they_happen_and_an_end_is_told(front: Front) {
     let database = front.database().await;
@@ -54,7 +58,26 @@ async fn an_event_stream_is_refused_as_its_upgrade_would_be(front: Front) {
     }
 }
 
+async fn the_server_notices_a_client_that_leaves(front: Front) {
+    let options =
+        open_backend("leaves", &addresses().await.mongodb).set("TAILRACE_LOG__LEVEL", "tailrace=debug");
+    let backend = Backend::start(options).await.expect("a backend");
+    let worker = match front {
+        Front::Native => None,
+        Front::Edge => Some(Worker::start(open_worker("leaves", &[&backend.url()])).await.expect("a worker")),
+    };
+    let server = worker.as_ref().map_or_else(|| backend.url(), Worker::url);
+    let database = front.database().await.at(&server);
+    database.put("log", r#"{"streams": [{"uri": "all", "stages": []}]}"#).await;
+    let source = database.event_source("log/_streams/all").await;
+    let ended = || backend.logged().matches("source ended").count();
+    let before = ended();
+    drop(source);
+    until("the source has ended", async || ended() > before).await;
+}
+
 both_fronts!(
+    the_server_notices_a_client_that_leaves,
     events_arrive_as_they_happen_and_an_end_is_told,
     an_event_stream_is_refused_as_its_upgrade_would_be,
 );

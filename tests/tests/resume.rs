@@ -245,6 +245,32 @@ async fn an_event_that_the_pipeline_cannot_compute_is_told_and_the_others_arrive
     assert_eq!((seen, closes), (vec![1, 2, 4, 5, 6, 8, 9, 10], 2));
 }
 
+/// An update looks its document up when it is read, so that one that fails may be computed a moment later.
+async fn an_update_that_fails_until_its_document_is_mended_is_told_or_delivered_and_never_lost(front: Front) {
+    let database = front.database().await;
+    let stage = r#"{"$set": {"share": {"$divide": [1, "$fullDocument.q"]}}}"#;
+    database.put("log", &format!(r#"{{"streams": [{{"uri": "s", "stages": [{stage}]}}]}}"#)).await;
+    let mut socket = v1(&database, "log/_streams/s").await;
+    assert_eq!(socket.event().await["type"], "ready");
+    let log = database.mongo.collection::<Document>("log");
+    for id in 0..30 {
+        log.insert_one(doc! { "_id": id, "q": 1 }).await.expect("the insert");
+        for q in [bson::Bson::from("bad"), bson::Bson::Int32(2)] {
+            log.update_one(doc! { "_id": id }, doc! { "$set": { "q": q } }).await.expect("the update");
+        }
+    }
+    for id in 0..30 {
+        let inserted = socket.event().await;
+        assert_eq!(inserted["event"]["documentKey"]["_id"], id, "{inserted}");
+        assert_eq!(inserted["event"]["operationType"], "insert");
+        for _ in 0..2 {
+            let updated = socket.event().await;
+            let told = updated["type"] == "error" || updated["event"]["documentKey"]["_id"] == id;
+            assert!(told, "an update of {id} was expected: {updated}");
+        }
+    }
+}
+
 async fn a_lost_collection_is_a_gap_in_v1_and_the_socket_lives_on(front: Front) {
     let database = front.database().await;
     database.put("log", STREAMS).await;
@@ -278,6 +304,7 @@ both_fronts!(
     the_position_of_an_update_whose_document_has_changed_or_gone_still_resumes,
     a_position_that_was_not_given_for_this_stream_is_400_and_nothing_opens,
     an_event_that_the_pipeline_cannot_compute_is_told_and_the_others_arrive,
+    an_update_that_fails_until_its_document_is_mended_is_told_or_delivered_and_never_lost,
     a_lost_collection_is_a_gap_in_v1_and_the_socket_lives_on,
     an_event_source_that_returns_to_what_is_gone_is_told_to_stop,
 );

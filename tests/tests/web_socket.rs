@@ -68,7 +68,7 @@ async fn a_text_of_a_mebibyte_is_refused_with_1009() {
     bounded(async {
         let (_, mut socket) = stream(Front::Native).await;
         socket.send("x".repeat(1024 * 1024)).await;
-        assert_eq!(socket.closed().await, (1009, "message over 64 KiB".to_owned()));
+        assert_eq!(socket.closed().await, (1009, "message too big".to_owned()));
     })
     .await;
 }

@@ -24,7 +24,7 @@ pub(crate) fn no_content(cors: &[(HeaderName, HeaderValue)]) -> Result<web_sys::
 
 /// 200: the edge is up.
 pub(crate) fn healthy() -> Result<web_sys::Response> {
-    build(Some(r#"{"status":"ok"}"#), 200, &json_headers(&[])?)
+    build(Some(r#"{"status":"up"}"#), 200, &json_headers(&[])?)
 }
 
 /// 500 while the worker's variables are wrong; which one is for the log.

@@ -296,6 +296,12 @@ export class Session<T> {
       this.#refresh = true;
       return this.#again();
     }
+    // The deployment has another key by now, or the stream another past: there is nothing to continue behind.
+    if (refusal.exception === 'InvalidPositionException' && this.#position) {
+      this.#position = undefined;
+      this.#gap ??= 'the position is not valid any more';
+      return this.#again();
+    }
     this.#failed(refusal, isFinal(refusal), refusal.retryAfter);
   }
 
