@@ -59,8 +59,10 @@ async fn an_event_stream_is_refused_as_its_upgrade_would_be(front: Front) {
 }
 
 async fn the_server_notices_a_client_that_leaves(front: Front) {
-    let options =
-        open_backend("leaves", &addresses().await.mongodb).set("TAILRACE_LOG__LEVEL", "tailrace=debug");
+    // The runtime of the edge notices when it has something to hand on: the keepalive at the latest.
+    let options = open_backend("leaves", &addresses().await.mongodb)
+        .set("TAILRACE_LOG__LEVEL", "tailrace=debug")
+        .set("TAILRACE_LIMITS__PING_SECONDS", "1");
     let backend = Backend::start(options).await.expect("a backend");
     let worker = match front {
         Front::Native => None,
