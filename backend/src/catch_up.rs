@@ -5,11 +5,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use shared::close::Close;
+use tokio::time::timeout;
 
 use crate::{
     backoff::Backoff,
     cursor::Progress,
+    event::Event,
     mongo::{self, Fault},
     position::Position,
     source::{self, Source},
@@ -17,6 +20,9 @@ use crate::{
 };
 
 /// How long one returner may hold up the others by not reading.
+const BRIEF: Duration = Duration::from_millis(200);
+
+/// How long a returner that was set aside may take nothing at all.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A subscriber that has missed something.
@@ -47,8 +53,8 @@ async fn serve(source: &Arc<Source>, mut returners: Vec<Returner>) {
         match cursor.advance().await {
             Ok(Progress::Events(events, position)) => {
                 backoff = Backoff::default();
+                returners = give(source, returners, &events).await;
                 for returner in &mut returners {
-                    returner.queue.push_patiently(&events, PATIENCE).await;
                     returner.after = position.clone().max(returner.after.clone());
                 }
                 returners.retain(|returner| !source.hand_over(returner));
@@ -76,6 +82,44 @@ async fn serve(source: &Arc<Source>, mut returners: Vec<Returner>) {
                 });
                 cursor = source.cursor(returners.first().map(|oldest| oldest.after.clone()));
             }
+        }
+    }
+}
+
+/// Gives events to all, and returns who has them all. Who does not read is set aside after a moment.
+async fn give(source: &Arc<Source>, returners: Vec<Returner>, events: &[Arc<Event>]) -> Vec<Returner> {
+    let (mut given, mut waiting): (Vec<_>, Vec<_>) =
+        returners.into_iter().partition(|returner| returner.queue.offer(events));
+    while !waiting.is_empty() {
+        let drained = waiting.iter().map(|returner| timeout(BRIEF, returner.queue.drained()));
+        let drained = join_all(drained).await;
+        let mut still = Vec::new();
+        for (returner, drained) in waiting.into_iter().zip(drained) {
+            if drained.is_err() {
+                tokio::spawn(wait_aside(Arc::clone(source), returner.queue));
+            } else if returner.queue.offer(events) {
+                given.push(returner);
+            } else {
+                still.push(returner);
+            }
+        }
+        waiting = still;
+    }
+    given
+}
+
+/// Brings a slow returner back when it has read what it has; one that reads nothing at all is too slow.
+async fn wait_aside(source: Arc<Source>, queue: Arc<Queue>) {
+    loop {
+        let before = queue.bytes();
+        if timeout(PATIENCE, queue.drained()).await.is_ok() {
+            if let Some(after) = queue.last() {
+                source.bring_back(Returner { queue, after });
+            }
+            return;
+        }
+        if queue.bytes() == before {
+            return queue.close(Close::TooSlow);
         }
     }
 }

@@ -16,6 +16,8 @@ use shared::{
     close::Close,
     refusal::{Kind, Refusal},
 };
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
@@ -39,6 +41,8 @@ pub async fn run(app: Arc<App>, listener: TcpListener, shutdown: impl Future<Out
     let connections = TaskTracker::new();
     let stopping = CancellationToken::new();
     let filter = warp::service(routes::routes(Arc::clone(&app)));
+    let limits = &app.config.limits;
+    let unanswered = Duration::from_secs(limits.ping_seconds + limits.pong_seconds);
     tokio::pin!(shutdown);
     loop {
         let (stream, peer) = tokio::select! {
@@ -59,6 +63,7 @@ pub async fn run(app: Arc<App>, listener: TcpListener, shutdown: impl Future<Out
         };
         // Events are small and each is wanted now.
         let _ = stream.set_nodelay(true);
+        give_up_after(&stream, unanswered);
         let from = Connection { peer, place: Arc::new(place) };
         let filter = TowerToHyperService::new(filter.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
@@ -91,6 +96,17 @@ pub async fn run(app: Arc<App>, listener: TcpListener, shutdown: impl Future<Out
     drain(&app, &connections).await;
     Ok(())
 }
+
+/// An event stream has no ping to be answered: the kernel tells that what was sent is not acknowledged.
+#[cfg(target_os = "linux")]
+fn give_up_after(stream: &TcpStream, unanswered: Duration) {
+    if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(unanswered)) {
+        tracing::debug!(%error, "no TCP_USER_TIMEOUT");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn give_up_after(_: &TcpStream, _: Duration) {}
 
 /// 503 to a connection over the limit, without a task that lives long.
 async fn turn_away(mut stream: TcpStream) {

@@ -185,7 +185,7 @@ impl Source {
     /// Serves a returning subscriber from memory, or else by the cursor that all who return share.
     pub(crate) fn bring_back(self: &Arc<Self>, returner: Returner) {
         let mut audience = self.audience();
-        if audience.serve_from_memory(&returner) {
+        if returner.queue.is_closed() || audience.serve_from_memory(&returner) {
             return;
         }
         audience.returners.push(returner);

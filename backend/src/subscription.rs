@@ -3,11 +3,10 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use shared::close::Close;
-use tokio::{sync::Notify, time::timeout};
+use tokio::sync::Notify;
 
 use crate::{catch_up::Returner, event::Event, position::Position, source::Source};
 
@@ -92,32 +91,53 @@ impl Queue {
         self.arrived.notify_one();
     }
 
-    /// As [`Queue::push`], but waits for room: what is in the past can wait for its reader.
-    pub(crate) async fn push_patiently(&self, events: &[Arc<Event>], patience: Duration) {
+    /// Adds events until one does not fit, and says whether all did: what is in the past can wait for its reader. Offering the
+    /// same events again goes on where it stopped.
+    pub(crate) fn offer(&self, events: &[Arc<Event>]) -> bool {
+        let mut state = self.state();
+        let mut all = true;
         for event in events {
-            let pushed = timeout(patience, async {
-                loop {
-                    let taken = self.taken.notified();
-                    {
-                        let mut state = self.state();
-                        if !state.wants(event) {
-                            return;
-                        }
-                        if state.fits(event, self.limit) {
-                            state.push(event);
-                            self.arrived.notify_one();
-                            return;
-                        }
-                    }
-                    taken.await;
-                }
-            })
-            .await;
-            if pushed.is_err() {
-                self.close(Close::TooSlow);
-                return;
+            if !state.wants(event) {
+                continue;
             }
+            if !state.fits(event, self.limit) {
+                all = false;
+                break;
+            }
+            state.push(event);
         }
+        drop(state);
+        self.arrived.notify_one();
+        all
+    }
+
+    /// Until at most half of the room is taken, or nobody wants what is in it.
+    pub(crate) async fn drained(&self) {
+        loop {
+            let taken = self.taken.notified();
+            {
+                let state = self.state();
+                if state.bytes <= self.limit / 2 || state.close.is_some() {
+                    return;
+                }
+            }
+            taken.await;
+        }
+    }
+
+    /// Whether nothing more is wanted.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state().close.is_some()
+    }
+
+    /// How many bytes wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.state().bytes
+    }
+
+    /// The position of the newest event that the subscriber was given, or where it began.
+    pub(crate) fn last(&self) -> Option<Position> {
+        self.state().last.clone()
     }
 
     /// Where the subscriber begins, once that is known.
@@ -303,26 +323,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_patient_writer_waits_for_the_reader_and_not_for_ever() {
-        let queue = Arc::new(Queue::new(100, None));
-        let writer = Arc::clone(&queue);
-        let writing = tokio::spawn(async move {
-            writer
-                .push_patiently(&[numbered(1, 80), numbered(2, 80), numbered(3, 80)], Duration::from_mins(1))
-                .await;
-        });
-        for _ in 0..2 {
-            while queue.take().is_none() {
-                tokio::task::yield_now().await;
+    async fn an_offer_goes_on_where_it_stopped_once_there_is_room() {
+        let queue = Queue::new(100, None);
+        let events: Vec<_> = (1..=5).map(|time| numbered(time, 60)).collect();
+        let mut times = Vec::new();
+        while !queue.offer(&events) {
+            while let Some(Delivery::Event(event)) = queue.take() {
+                times.push(event.position().start_at().time);
             }
+            queue.drained().await;
         }
-        writing.await.expect("both were taken");
-        queue
-            .push_patiently(&[numbered(4, 80), numbered(5, 80), numbered(6, 80)], Duration::from_millis(1))
-            .await;
-        for _ in 0..2 {
-            assert!(matches!(queue.take(), Some(Delivery::Event(_))));
+        while let Some(Delivery::Event(event)) = queue.take() {
+            times.push(event.position().start_at().time);
         }
-        assert!(matches!(queue.take(), Some(Delivery::Close(Close::TooSlow))));
+        assert_eq!(times, [1, 2, 3, 4, 5]);
     }
 }

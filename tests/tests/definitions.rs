@@ -174,8 +174,8 @@ async fn variables_that_no_stage_uses_and_equal_values_do_not_matter_and_twins_s
         )
         .await;
     // Equal hashes in Java: RESTHeart hands each of these the other's events.
-    let mut aa = database.connect(r#"log/_streams/s?avars={n:'Aa',unused:1}"#).await;
-    let mut bb = database.connect(r#"log/_streams/s?avars={n:'BB'}"#).await;
+    let mut aa = database.connect("log/_streams/s?avars={n:'Aa',unused:1}").await;
+    let mut bb = database.connect("log/_streams/s?avars={n:'BB'}").await;
     database.post("log", r#"{"n": "BB"}"#).await;
     database.post("log", r#"{"n": "Aa"}"#).await;
     assert_eq!(aa.event().await["fullDocument"]["n"], "Aa");
