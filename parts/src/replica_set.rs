@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use bson::{Document, doc};
+use bson::{Bson, Document, doc};
 use mongodb::Client;
 use mongodb::options::ClientOptions;
 use tempfile::TempDir;
@@ -167,9 +167,27 @@ impl ReplicaSet {
     /// Makes the primary step down, and waits until there is a primary again.
     pub async fn step_down(&self) -> Result<usize> {
         let primary = self.primary().await?;
-        let order = doc! { "replSetStepDown": 10, "secondaryCatchUpPeriodSecs": 5, "force": true };
+        // For so many seconds it may not be elected again.
+        let order = doc! { "replSetStepDown": 6, "secondaryCatchUpPeriodSecs": 5, "force": true };
         command(self.members[primary].port, order).await?;
         self.primary().await
+    }
+
+    /// Waits until each member has what the primary has, but for the last second: any of them could be elected.
+    pub async fn all_keep_up(&self) -> Result<()> {
+        let deadline = Instant::now() + START;
+        loop {
+            let primary = self.members[self.primary().await?].port;
+            if let Ok(status) = command(primary, doc! { "replSetGetStatus": 1 }).await
+                && keep_up(&status)
+            {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("a member does not keep up after {START:?}; see {}", self.logs.display());
+            }
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     fn running(&self, member: usize) -> Result<&Process> {
@@ -217,14 +235,32 @@ impl ReplicaSet {
             .zip(&self.members)
             .map(|(id, member)| doc! { "_id": id, "host": format!("127.0.0.1:{}", member.advertised) })
             .collect();
-        // Elections within a second or two instead of ten: tests wait for them.
-        let settings = doc! { "electionTimeoutMillis": 1500, "heartbeatIntervalMillis": 500 };
+        // Elections within a second or two instead of ten: tests wait for them. And a new primary does not wait for the
+        // old one, which may be halted, to say how far it has come: nothing that a majority has can be missing.
+        let settings = doc! {
+            "electionTimeoutMillis": 1500,
+            "heartbeatIntervalMillis": 500,
+            "catchUpTimeoutMillis": 1000,
+        };
         let config = doc! { "_id": NAME, "members": members, "settings": settings };
         command(self.members[0].port, doc! { "replSetInitiate": config })
             .await
             .context("replSetInitiate")
             .map(drop)
     }
+}
+
+/// Reads an answer to `replSetGetStatus`.
+fn keep_up(status: &Document) -> bool {
+    let members: Vec<&Document> =
+        status.get_array("members").into_iter().flatten().filter_map(Bson::as_document).collect();
+    let is_up = |member: &&Document| matches!(member.get_str("stateStr"), Ok("PRIMARY" | "SECONDARY"));
+    let times: Vec<i64> = members
+        .iter()
+        .filter_map(|member| member.get_datetime("optimeDate").ok().map(|time| time.timestamp_millis()))
+        .collect();
+    let (Some(first), Some(last)) = (times.iter().min(), times.iter().max()) else { return false };
+    members.iter().all(is_up) && times.len() == members.len() && last - first <= 1000
 }
 
 /// Runs a command on one member, whatever its role is.
