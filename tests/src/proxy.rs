@@ -87,7 +87,8 @@ async fn carry(
     named: Option<Arc<str>>,
     gate: watch::Receiver<bool>,
 ) -> Result<()> {
-    let mut first = Vec::new();
+    // Room for a whole greeting: the name is not at its beginning.
+    let mut first = Vec::with_capacity(16 * 1024);
     if client.read_buf(&mut first).await? == 0 {
         return Ok(());
     }
@@ -129,4 +130,47 @@ async fn opened(gate: &mut Option<watch::Receiver<bool>>) -> Result<()> {
         gate.wait_for(|passes| *passes).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Connects through the proxy, and sends a greeting of this name, far behind its beginning.
+    async fn greeted(proxy: &Proxy, listener: &TcpListener, name: &str) -> (TcpStream, TcpStream) {
+        let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port)).await.unwrap();
+        let greeting = format!("{}{name}", "-".repeat(500));
+        client.write_all(greeting.as_bytes()).await.unwrap();
+        let (mut server, _) = listener.accept().await.unwrap();
+        let mut bytes = vec![0; greeting.len()];
+        server.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(bytes, greeting.as_bytes());
+        (client, server)
+    }
+
+    async fn arrives(from: &mut TcpStream, to: &mut TcpStream) -> bool {
+        from.write_all(b"x").await.unwrap();
+        timeout(Duration::from_millis(200), to.read_u8()).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn only_who_bears_the_name_is_stopped_and_nothing_is_lost() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let proxy = Proxy::before_member(listener.local_addr().unwrap().port(), "named").await;
+        let (mut named, mut server_of_named) = greeted(&proxy, &listener, "named").await;
+        let (mut other, mut server_of_other) = greeted(&proxy, &listener, "other").await;
+        assert!(arrives(&mut named, &mut server_of_named).await);
+        proxy.stop();
+        assert!(!arrives(&mut named, &mut server_of_named).await);
+        assert!(!arrives(&mut server_of_named, &mut named).await);
+        assert!(arrives(&mut other, &mut server_of_other).await);
+        assert!(arrives(&mut server_of_other, &mut other).await);
+        proxy.go_on();
+        assert_eq!(server_of_named.read_u8().await.unwrap(), b'x');
+        assert_eq!(named.read_u8().await.unwrap(), b'x');
+    }
 }

@@ -96,18 +96,26 @@ async fn clients_miss_nothing_while_members_backends_and_networks_fail() {
         members.set.kill(killed);
         pause(scale.pick(1, 10)).await;
         members.set.restart(killed).await.expect("it comes back");
+        members.set.all_keep_up().await.expect("it has caught up");
         recovers(started, &crowd, &writer).await;
 
         step(started, "the primary is halted");
         let halted = members.set.primary().await.expect("a primary");
         members.set.stop(halted).expect("it halts");
-        pause(scale.pick(4, 15)).await;
+        let halted_at = writer.written();
+        pause(scale.pick(6, 15)).await;
+        step(started, &format!("the writer has come from {halted_at} to {}", writer.written()));
         members.set.cont(halted).expect("it goes on");
+        members.set.all_keep_up().await.expect("it has caught up");
         recovers(started, &crowd, &writer).await;
 
         step(started, "the backend's network to MongoDB is cut");
         members.cut();
+        let cut_at = writer.written();
         pause(scale.pick(3, 45)).await;
+        let (furthest, written) = (crowd.furthest(), writer.written());
+        step(started, &format!("the writer has come from {cut_at} to {written}, the clients to {furthest}"));
+        assert!(furthest < cut_at + 20 && cut_at + 20 < written, "nothing passes a cut");
         members.mend();
         recovers(started, &crowd, &writer).await;
 

@@ -90,6 +90,11 @@ impl Crowd {
         self.wait(&what, self.clients.len(), |shared| shared.seen().has(number)).await;
     }
 
+    /// The greatest number that anybody has.
+    pub fn furthest(&self) -> i64 {
+        self.clients.iter().map(|client| client.seen().next - 1).max().unwrap_or_default()
+    }
+
     /// How many clients there are.
     pub fn len(&self) -> usize {
         self.clients.len()

@@ -29,7 +29,9 @@ impl Members {
             proxies.push(Proxy::before_member(*port, NAMED).await);
         }
         let advertised = proxies.iter().map(|proxy| proxy.port).collect();
-        let options = Options { ports, advertised, ..Options::default() };
+        // A member whose source is halted looks for another one soon: with the new primary alone there is no majority.
+        let arguments = ["--setParameter", "oplogNetworkTimeoutBufferSeconds=1"].map(str::to_owned).to_vec();
+        let options = Options { ports, advertised, arguments };
         let set = ReplicaSet::start_with(&Mongod::find().expect("a mongod"), options).await.expect("MongoDB");
         Self { set, proxies }
     }

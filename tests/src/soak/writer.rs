@@ -17,7 +17,7 @@ use crate::Database;
 const BATCH: i64 = 5;
 
 /// A command without an answer for so long went to a server that hangs.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A running writer.
 #[derive(Debug)]
@@ -130,7 +130,7 @@ impl Lines {
             "update": &self.collection,
             "updates": updates,
             "ordered": true,
-            "writeConcern": { "w": "majority", "wtimeout": 4000 },
+            "writeConcern": { "w": "majority", "wtimeout": 1500 },
         };
         let answer = tokio::time::timeout(PATIENCE, self.database.run_command(command)).await;
         answer.is_ok_and(|answer| {
