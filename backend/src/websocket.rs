@@ -150,29 +150,15 @@ impl Session {
         {
             return Ending::Gone;
         }
-        if let Some(snapshot) = self.snapshot.take()
-            && let Err(ending) = self.send_snapshot(socket, snapshot).await
-        {
-            return ending;
-        }
         let mut awaits_pong = false;
         // Spread over the interval, so that clients who came together are not pinged together.
         let mut timer = Instant::now() + self.ping_every.mul_f64(rand::random_range(0.5..=1.0));
         loop {
             let wake = self.expires.map_or(timer, |expires| expires.min(timer));
             tokio::select! {
-                delivery = self.subscription.next() => match delivery {
-                    Delivery::Close(close) => return ending(close),
-                    Delivery::Event(event) => {
-                        let within = self.ping_every + self.pong_within;
-                        match timeout(within, self.send(socket, event)).await {
-                            Ok(Ok(None)) => {}
-                            Ok(Ok(Some(ending))) => return ending,
-                            // A peer that takes nothing for so long is gone.
-                            Ok(Err(_)) | Err(_) => return Ending::Gone,
-                        }
-                    }
-                },
+                // In this order: a pong that waits behind a long write comes before the verdict that there is none, and a
+                // stream that never pauses keeps neither pings nor the end of credentials back.
+                biased;
                 message = socket.next() => match message {
                     Some(Ok(Message::Pong(_))) => {
                         awaits_pong = false;
@@ -201,30 +187,52 @@ impl Session {
                         return Ending::Gone;
                     }
                 }
+                batch = next_batch(&mut self.snapshot) => {
+                    if let Err(ending) = self.send_snapshot(socket, batch).await {
+                        return ending;
+                    }
+                }
+                delivery = self.subscription.next() => match delivery {
+                    Delivery::Close(close) => return ending(close),
+                    Delivery::Event(event) => {
+                        let within = self.ping_every + self.pong_within;
+                        match timeout(within, self.send(socket, event)).await {
+                            Ok(Ok(None)) => {}
+                            Ok(Ok(Some(ending))) => return ending,
+                            // A peer that takes nothing for so long is gone.
+                            Ok(Err(_)) | Err(_) => return Ending::Gone,
+                        }
+                    }
+                },
             }
         }
     }
 
-    /// Sends the current documents, and lets the changes follow.
-    async fn send_snapshot(&self, socket: &mut Socket, mut snapshot: Frames) -> Result<(), Ending> {
-        while let Some(batch) = snapshot.recv().await {
-            let frames = batch.map_err(|error| {
-                tracing::warn!(%error, "a snapshot ended early");
-                ending(Close::Internal)
-            })?;
-            let sending = async {
-                for frame in frames {
-                    socket.feed(message(frame)).await?;
-                }
-                socket.flush().await
-            };
-            self.within(sending).await.map_err(|()| Ending::Gone)?;
-        }
-        let position = self.subscription.start().unwrap_or_default();
-        let end = message(snapshot_end(&position, self.form));
-        self.within(socket.send(end)).await.map_err(|()| Ending::Gone)?;
-        self.subscription.release();
-        Ok(())
+    /// Sends current documents; behind the last of them the changes follow.
+    async fn send_snapshot(
+        &mut self,
+        socket: &mut Socket,
+        batch: Option<Result<Vec<Frame>, mongodb::error::Error>>,
+    ) -> Result<(), Ending> {
+        let Some(batch) = batch else {
+            self.snapshot = None;
+            let position = self.subscription.start().unwrap_or_default();
+            let end = message(snapshot_end(&position, self.form));
+            self.within(socket.send(end)).await.map_err(|()| Ending::Gone)?;
+            self.subscription.release();
+            return Ok(());
+        };
+        let frames = batch.map_err(|error| {
+            tracing::warn!(%error, "a snapshot ended early");
+            ending(Close::Internal)
+        })?;
+        let sending = async {
+            for frame in frames {
+                socket.feed(message(frame)).await?;
+            }
+            socket.flush().await
+        };
+        self.within(sending).await.map_err(|()| Ending::Gone)
     }
 
     /// Sends an event and all that waits behind it in one go.
@@ -271,6 +279,14 @@ impl Session {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(_)) | Err(_) => Err(()),
         }
+    }
+}
+
+/// The next documents of a snapshot; never ready where there is none.
+async fn next_batch(snapshot: &mut Option<Frames>) -> Option<Result<Vec<Frame>, mongodb::error::Error>> {
+    match snapshot {
+        Some(frames) => frames.recv().await,
+        None => std::future::pending().await,
     }
 }
 
