@@ -198,15 +198,17 @@ async fn cursors(database: &Database) -> usize {
     open.len()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_that_keeps_coming_back_costs_no_more_cursors_than_bindings() {
+/// Clients of ten bindings leave and come back at random; each source has one more cursor, at the most, for those to whom its
+/// memory does not reach.
+async fn a_crowd_comes_back(replay_bytes: u32, most_cursors: usize) {
     const BINDINGS: usize = 10;
-    // The cursor by which those come back to whom a source's memory does not reach.
-    const MORE: usize = BINDINGS;
     bounded(async {
         let scale = Scale::given();
         let set = one_member().await;
-        let backend = backend(open_backend("crowd", &set.uri())).await;
+        let backend = backend(
+            open_backend("crowd", &set.uri()).set("TAILRACE_LIMITS__REPLAY_BYTES", replay_bytes.to_string()),
+        )
+        .await;
         let database = declared(&backend, &set.uri()).await;
         let path = |client: usize| {
             // Each of them lets everything pass.
@@ -235,9 +237,19 @@ async fn a_crowd_that_keeps_coming_back_costs_no_more_cursors_than_bindings() {
         let reconnected = usize::try_from(verdict.reconnects()).expect("not so many");
         assert!(reconnected + 20 >= reconnects, "{reconnected} of {reconnects} reconnects");
         assert!(most >= BINDINGS, "cursors are counted");
-        assert!(most <= BINDINGS + MORE, "{most} cursors for {BINDINGS} bindings");
+        assert!(most <= most_cursors, "{most} cursors for {BINDINGS} bindings");
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_that_keeps_coming_back_costs_no_more_cursors_than_bindings() {
+    a_crowd_comes_back(1024 * 1024, 12).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_that_comes_back_from_further_than_memory_shares_one_cursor_a_source() {
+    a_crowd_comes_back(1, 22).await;
 }
 
 /// The oldest time in the oplog.
@@ -426,6 +438,48 @@ async fn who_does_not_read_is_closed_as_too_slow_and_slows_nobody() {
         let verdict = crowd.disperse();
         verdict.expect_clean(&[]);
         assert_eq!(verdict.reconnects(), 0, "the others were not disturbed");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_back_and_does_not_read_holds_up_nobody_who_comes_back_too() {
+    bounded(async {
+        let set = one_member().await;
+        // Nothing in memory: who comes back is served by a cursor, which all of them share.
+        let options = open_backend("returners", &set.uri()).set("TAILRACE_LIMITS__REPLAY_BYTES", "1");
+        let backend = backend(options).await;
+        let database = declared(&backend, &set.uri()).await;
+        let path = database.path("log/_streams/all");
+        let mut first = opened(&backend.url(), Form::V1Json, &path, None).await;
+        numbered(&database, 0).await;
+        let (_, position) = number(&mut first).await;
+        let writer = Writer::start(&set.uri(), &database, "log", 500, 8 * 1024).await;
+        writer.goes_on_for(1500).await;
+        let written = writer.end().await;
+
+        let started = Instant::now();
+        let mut idle = opened(&backend.url(), Form::V1Json, &path, Some(&position)).await;
+        let mut reads = opened(&backend.url(), Form::V1Json, &path, Some(&position)).await;
+        for n in 1..=written {
+            assert_eq!(number(&mut reads).await.0, n);
+        }
+        step(started, "who reads has everything");
+        assert!(started.elapsed() < Duration::from_secs(8), "who does not read holds up who does");
+        // And when it reads, it gets everything too, with as many returns as it needs.
+        let (mut next, mut from) = (1, position);
+        while next <= written {
+            match heeded(&mut idle).await {
+                Told::Number { n, position, .. } => {
+                    assert_eq!(n, next);
+                    (next, from) = (n + 1, position);
+                }
+                Told::Close(4003, _) => {
+                    idle = opened(&backend.url(), Form::V1Json, &path, Some(&from)).await;
+                }
+                told => panic!("{told:?}"),
+            }
+        }
     })
     .await;
 }
