@@ -192,6 +192,22 @@ test('after 4004 the gap is told once the stream is open again, which then begin
   assert.equal(server.handshakes[1]?.url.searchParams.has('resumeAfter'), false);
 });
 
+test('a position that the server does not know any more is a gap, and the stream begins anew', async () => {
+  server.refuse = (_, url) =>
+    url.searchParams.has('resumeAfter')
+      ? { status: 400, exception: 'InvalidPositionException', message: 'no position of this stream' }
+      : undefined;
+  const stream = open();
+  const seen = collect(stream);
+  await opened(stream);
+  server.publish();
+  await until('it has come', () => seen.numbers.length === 1);
+  server.cut(1001, 'the node shuts down');
+  await until('it is open again', () => seen.items.length === 4);
+  assert.deepEqual(types(seen.items), ['ready', 'event', 'gap', 'ready']);
+  assert.equal(seen.ended, undefined);
+});
+
 test('an event that cannot be computed is an item, and the stream goes on behind it', async () => {
   const stream = open();
   const seen = collect(stream);
