@@ -5,9 +5,9 @@ use http::StatusCode;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::Role;
 pub use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 pub use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 pub use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::{Request, Response, soon};
@@ -47,7 +47,9 @@ impl WebSocket {
             Some(ACCEPT.as_bytes())
         );
         let (stream, read) = answer.into_upgraded();
-        let inner = WebSocketStream::from_partially_read(stream, read, Role::Client, None).await;
+        // An event may be larger than what a client usually takes.
+        let any_size = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
+        let inner = WebSocketStream::from_partially_read(stream, read, Role::Client, Some(any_size)).await;
         Ok(Self { headers, inner })
     }
 

@@ -370,7 +370,7 @@ async fn quiet_streams_keep_their_position_fresh() {
 }
 
 #[tokio::test]
-async fn an_event_over_16_mb_is_told_where_the_server_cannot_split_it_and_the_stream_goes_on() {
+async fn an_event_over_16_mb_arrives_whole_where_the_server_can_split_it_and_is_told_elsewhere() {
     bounded(async {
         let database = Front::Native.database().await;
         database.put("log", STREAMS).await;
