@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
+use bson::{Bson, Document, RawDocument, RawDocumentBuf, Timestamp, doc};
 use futures_util::StreamExt;
 use mongodb::{
     Client,
@@ -62,6 +62,7 @@ pub struct Cursor {
     splits: bool,
     position: Option<Position>,
     open: Option<Open>,
+    opened_at: Option<Timestamp>,
     fragments: Vec<RawDocumentBuf>,
 }
 
@@ -87,12 +88,27 @@ impl Cursor {
         splits: bool,
         position: Option<Position>,
     ) -> Self {
-        Self { client, namespace, binding, seal, splits, position, open: None, fragments: Vec::new() }
+        Self {
+            client,
+            namespace,
+            binding,
+            seal,
+            splits,
+            position,
+            open: None,
+            opened_at: None,
+            fragments: Vec::new(),
+        }
     }
 
     /// Where it stands: behind everything that it has handed out.
     pub fn position(&self) -> Option<&Position> {
         self.position.as_ref()
+    }
+
+    /// The cluster time at which it was opened last: what is behind it happened since.
+    pub fn opened_at(&self) -> Option<Timestamp> {
+        self.opened_at
     }
 
     /// Forgets where it stood: it begins anew when it is opened next.
@@ -117,6 +133,8 @@ impl Cursor {
             (None, Some(first)) => beginning(first)?,
             (None, None) => return Err(Error::custom("a change stream without a first reply")),
         };
+        self.opened_at =
+            first.as_ref().and_then(|reply| reply.as_raw_document().get_timestamp("operationTime").ok());
         self.position = Some(from.clone());
         self.open = Some(Open { cursor, first });
         Ok(from)
@@ -333,7 +351,7 @@ impl Cursor {
 /// The whole pipeline: MongoDB's own stage, the range of positions, and what was declared.
 pub fn pipeline(
     options: StreamOptions,
-    start: Option<bson::Timestamp>,
+    start: Option<Timestamp>,
     range: Option<Document>,
     declared: &[Document],
 ) -> Vec<Document> {

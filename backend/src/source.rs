@@ -83,6 +83,9 @@ struct Audience {
     replay: Replay,
     /// Behind everything that was published.
     position: Option<Position>,
+    /// A source that began behind a returner's position reads the past first, which concerns nobody else: who has asked for
+    /// no past begins here.
+    present: Option<Position>,
 }
 
 /// Why a subscriber did not get in.
@@ -102,6 +105,7 @@ impl Source {
             catching_up: false,
             replay: Replay::new(parts.replay_bytes),
             position: None,
+            present: None,
         };
         Arc::new(Self {
             key,
@@ -158,9 +162,7 @@ impl Source {
             let mut audience = self.audience();
             audience.members.as_mut().ok_or(JoinError::Ended)?.push(Arc::clone(&queue));
             if after.is_none() {
-                if let Some(position) = &audience.position {
-                    queue.start_at(position);
-                }
+                audience.begin(&queue);
                 queue.go_live();
             }
         }
@@ -251,12 +253,13 @@ impl Source {
     }
 
     /// The cursor is open, and sees everything behind `from`.
-    fn opened(&self, from: &Position) {
+    fn opened(&self, from: &Position, present: Option<Position>) {
         let mut audience = self.audience();
         audience.replay.restart(from.clone());
         audience.position = Some(from.clone());
+        audience.present = present.filter(|present| present > from);
         for queue in audience.members.iter().flatten() {
-            queue.start_at(from);
+            audience.begin(queue);
         }
         drop(audience);
         self.state.send_replace(State::Open);
@@ -305,6 +308,9 @@ impl Source {
         for event in events {
             audience.replay.push(event);
         }
+        if audience.present.as_ref().is_some_and(|present| *present <= position) {
+            audience.present = None;
+        }
         audience.position = Some(position);
         if !events.is_empty() {
             for queue in audience.members.iter().flatten().filter(|queue| queue.is_live()) {
@@ -346,6 +352,15 @@ impl Source {
 }
 
 impl Audience {
+    /// Lets a subscriber begin that has not said where; for one that has, nothing changes.
+    fn begin(&self, queue: &Queue) {
+        match (&self.present, &self.position) {
+            (Some(present), _) => queue.begin_at(present),
+            (None, Some(position)) => queue.begin_at(position),
+            (None, None) => {}
+        }
+    }
+
     fn serve_from_memory(&mut self, returner: &Returner) -> bool {
         let Some(missed) = self.replay.behind(&returner.after) else { return false };
         returner.queue.push(missed);
@@ -431,7 +446,8 @@ async fn open(source: &Source, start: Option<Position>) -> Result<Cursor, Error>
         }
         opened => opened?,
     };
-    source.opened(&from);
+    let present = cursor.opened_at().filter(|_| !begins_anew).map(Position::after);
+    source.opened(&from, present);
     Ok(cursor)
 }
 

@@ -145,9 +145,13 @@ impl Queue {
         self.state().start.clone()
     }
 
-    /// Sets where the subscriber begins, if nothing has set it before.
-    pub(crate) fn start_at(&self, position: &Position) {
-        self.state().start.get_or_insert_with(|| position.clone());
+    /// Sets where the subscriber begins, if nothing has set it before: nothing up to there is for it.
+    pub(crate) fn begin_at(&self, position: &Position) {
+        let mut state = self.state();
+        if state.start.is_none() {
+            state.start = Some(position.clone());
+            state.last = Some(position.clone());
+        }
     }
 
     /// From now on the source fills the queue.

@@ -335,6 +335,31 @@ async fn a_position_of_one_node_resumes_on_another_and_after_a_restart() {
 }
 
 #[tokio::test]
+async fn who_comes_new_gets_nothing_of_the_past_that_another_returns_to() {
+    bounded(async {
+        let here = Front::Native.database().await;
+        here.put("log", STREAMS).await;
+        let mut socket = v1(&here, "log/_streams/all").await;
+        let from = position(&socket.event().await);
+        drop(socket);
+        let past = (0..5_000).map(|n| doc! { "_id": n, "n": n });
+        here.mongo.collection::<Document>("log").insert_many(past).await.expect("the inserts");
+
+        let node = Backend::start(open_backend("past", &addresses().await.mongodb)).await.expect("a node");
+        let there = here.at(&node.url());
+        let resumed = format!("log/_streams/all?resumeAfter={from}");
+        let (mut returned, mut new) = tokio::join!(v1(&there, &resumed), v1(&there, "log/_streams/all"));
+        assert_eq!(new.event().await["type"], "ready");
+        insert(&here, 10_000..10_001).await;
+        numbers(&mut new, 10_000..10_001).await;
+        assert_eq!(returned.event().await["type"], "ready");
+        numbers(&mut returned, 0..5_000).await;
+        numbers(&mut returned, 10_000..10_001).await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn quiet_streams_keep_their_position_fresh() {
     bounded(async {
         let options =
