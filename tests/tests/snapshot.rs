@@ -3,12 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use bson::{Document, doc};
 use futures_util::TryStreamExt as _;
 use http::StatusCode;
+use mongodb::Collection;
+use mongodb::options::{Acknowledgment, CollectionOptions, WriteConcern};
 use serde_json::Value;
+use tailrace_tests::soak::Scale;
 use tailrace_tests::{Database, Front, Request, WebSocket, both_fronts};
+
+/// The `_id` of the document that is written last.
+const LAST: i64 = 1_000_000;
 
 /// The documents of a client that follows a stream from its snapshot on.
 type Followed = BTreeMap<i64, Value>;
@@ -62,69 +69,101 @@ async fn stored(database: &Database, filter: Document) -> Vec<(i64, i64)> {
     documents.iter().map(|document| (number(document, "_id"), number(document, "v"))).collect()
 }
 
+/// Inserts, updates, and deletes, one after the other, until told to stop; how many there were.
+async fn write(items: Collection<Document>, first: i32, documents: i32, stop: Arc<AtomicBool>) -> u32 {
+    let mut writes = 0;
+    for (next, v) in (first..).zip(first..) {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        items.insert_one(doc! { "_id": next, "v": 0, "even": next % 2 == 0 }).await.expect("insert");
+        let updated = v % documents * 7 % documents;
+        items.update_one(doc! { "_id": updated }, doc! { "$set": { "v": v } }).await.expect("update");
+        items.delete_one(doc! { "_id": v % documents * 13 % documents }).await.expect("delete");
+        writes += 3;
+    }
+    writes
+}
+
+/// Applies what follows, up to the last document of all.
+async fn follow(mut socket: WebSocket, mut followed: Followed) -> Followed {
+    while !followed.contains_key(&LAST) {
+        let message = socket.event().await;
+        if message["type"] != "keepalive" {
+            assert_eq!(message["type"], "event", "{message}");
+            apply(&mut followed, &message["event"]);
+        }
+    }
+    followed
+}
+
+/// As `cargo xtask soak` runs it: 50 rounds on 20,000 documents.
 async fn snapshot_and_events_reproduce_the_collection_under_writes(front: Front) {
-    const DOCUMENTS: i32 = 2_000;
-    const ROUNDS: usize = 6;
+    let documents = Scale::given().pick(2_000, 20_000);
+    let rounds = Scale::given().pick(6, 51);
     let database = front.database().await;
     database
         .put(
             "items",
             r#"{"streams": [
                 {"uri": "all", "stages": [], "snapshot": {}},
-                {"uri": "even", "stages": [{"$match": {"fullDocument.even": true}}], "snapshot": {}}
+                {"uri": "even", "stages": [{"$match": {"fullDocument.even": true}}], "snapshot": {}},
+                {"uri": "written", "snapshot": {}, "stages": [
+                    {"$match": {"$or": [{"operationType": "insert"}, {"operationType": "update"}]}}
+                ]}
             ]}"#,
         )
         .await;
     let items = database.mongo.collection::<Document>("items");
-    let documents = (0..DOCUMENTS).map(|id| doc! { "_id": id, "v": 0, "even": id % 2 == 0 });
-    items.insert_many(documents).await.expect("the inserts");
+    let present = (0..documents).map(|id| doc! { "_id": id, "v": 0, "even": id % 2 == 0 });
+    items.insert_many(present).await.expect("the inserts");
 
     let stop = Arc::new(AtomicBool::new(false));
-    let writer = tokio::spawn({
-        let (items, stop) = (items.clone(), Arc::clone(&stop));
-        async move {
-            for (next, v) in (DOCUMENTS..).zip(1..) {
-                if stop.load(Ordering::Relaxed) {
-                    return;
-                }
-                items.insert_one(doc! { "_id": next, "v": 0, "even": next % 2 == 0 }).await.expect("insert");
-                let id = v * 7 % next;
-                items.update_one(doc! { "_id": id }, doc! { "$set": { "v": v } }).await.expect("update");
-                items.delete_one(doc! { "_id": v * 13 % next }).await.expect("delete");
-            }
-        }
+    let started = Instant::now();
+    // What one member has acknowledged may be seen before a majority has it, and must not be seen twice.
+    let one = || WriteConcern::builder().w(Acknowledgment::Nodes(1)).build();
+    let majority = || WriteConcern::builder().w(Acknowledgment::Majority).build();
+    let writers = [(100_000, one()), (200_000, majority()), (300_000, one()), (400_000, majority())];
+    let writers = writers.map(|(first, concern)| {
+        let options = CollectionOptions::builder().write_concern(concern).build();
+        let items = database.mongo.collection_with_options("items", options);
+        tokio::spawn(write(items, first, documents, Arc::clone(&stop)))
     });
     let mut clients = Vec::new();
-    for round in 0..ROUNDS {
-        let (uri, filter) = if round % 2 == 0 { ("all", doc! {}) } else { ("even", doc! { "even": true }) };
+    for round in 0..rounds {
+        let (uri, filter) = match round % 3 {
+            0 => ("all", doc! {}),
+            1 => ("even", doc! { "even": true }),
+            _ => ("written", doc! {}),
+        };
         let mut socket = open(&database, &format!("items/_streams/{uri}?snapshot=true")).await;
         let followed = snapshot(&mut socket).await;
         assert!(followed.len() > 500, "{} documents", followed.len());
-        clients.push((socket, followed, filter));
+        // Read at once: a client that takes nothing is dropped.
+        clients.push((tokio::spawn(follow(socket, followed)), uri, filter));
     }
     stop.store(true, Ordering::Relaxed);
-    writer.await.expect("the writer");
+    let mut written = 0;
+    for writer in writers {
+        written += writer.await.expect("the writer");
+    }
+    println!(
+        "{rounds} rounds on {documents} documents, {:.0} writes/s",
+        f64::from(written) / started.elapsed().as_secs_f64()
+    );
     // The last of all, which every stream shows.
     items.insert_one(doc! { "_id": 1_000_000, "v": 0, "even": true }).await.expect("insert");
-    for (mut socket, mut followed, filter) in clients {
-        while !followed.contains_key(&1_000_000) {
-            let message = socket.event().await;
-            if message["type"] == "keepalive" {
-                continue;
-            }
-            assert_eq!(message["type"], "event", "{message}");
-            // A filtered stream shows no deletes, and looks documents up that may be gone: what is left is compared.
-            apply(&mut followed, &message["event"]);
-        }
-        let expected = stored(&database, filter.clone()).await;
+    for (client, uri, filter) in clients {
+        let followed = client.await.expect("no gap and no double");
+        let expected = stored(&database, filter).await;
         let seen: Vec<_> =
             followed.iter().map(|(id, document)| (*id, document["v"].as_i64().expect("a number"))).collect();
-        if filter.is_empty() {
+        if uri == "all" {
             assert_eq!(seen, expected);
         } else {
-            // Deletes pass no filter on the document: all that exists must be there as it is.
+            // Deletes pass no such filter: all that exists must be there as it is.
             let missing: Vec<_> = expected.iter().filter(|item| !seen.contains(item)).collect();
-            assert!(missing.is_empty(), "{missing:?}");
+            assert!(missing.is_empty(), "{uri}: {missing:?}");
         }
     }
 }

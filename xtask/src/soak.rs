@@ -1,6 +1,6 @@
 //! `cargo xtask soak`: the runs under faults, with as many clients and for as long as has been promised.
 //!
-//! They are tests like the others (`tests/tests/faults.rs`), which `cargo xtask test` runs with less of everything.
+//! They are tests like the others (`tests/tests/{faults,snapshot}.rs`), which `cargo xtask test` runs with less of everything.
 
 use std::process::{Command, ExitCode};
 
@@ -21,7 +21,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     // Optimised, both of them: it is the servers that are to be under load, and not the clients.
     let program = backend::build(Profile::Release)?;
     let mut runs = Command::new("cargo");
-    runs.args(["test", "--release", "--package", "tailrace-tests", "--test", "faults"])
+    runs.args(["test", "--release", "--package", "tailrace-tests", "--test", "faults", "--test", "snapshot"])
         .args(&options.name)
         .args(["--", "--nocapture", "--test-threads=1"])
         .current_dir(workspace::root())
