@@ -13,21 +13,34 @@ use crate::http::Request;
 const FIRST: u16 = 18_000;
 const COUNT: u16 = 14_000;
 
+const MOMENTS: u32 = 20;
+const MOMENT: Duration = Duration::from_millis(10);
+
 /// A port of 127.0.0.1 on which nothing listens now. Each call gives another, and processes begin at different places.
 pub fn free() -> Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = u16::try_from(std::process::id() % 200).expect("below 200") * (COUNT / 200);
     for _ in 0..COUNT {
         let port = FIRST + (start + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT;
-        if is_free(port) {
+        if can_be_bound(port) {
             return Ok(port);
         }
     }
     anyhow::bail!("no TCP port between {FIRST} and {} is free on 127.0.0.1", FIRST + COUNT - 1)
 }
 
-/// Whether one could listen on this port of 127.0.0.1 now.
+/// Whether one could listen on this port of 127.0.0.1 now, or in a moment: a child that another thread starts holds the
+/// listener of whoever asked last, from its fork to its exec.
 pub fn is_free(port: u16) -> bool {
+    (0..MOMENTS).any(|moment| {
+        if moment > 0 {
+            std::thread::sleep(MOMENT);
+        }
+        can_be_bound(port)
+    })
+}
+
+fn can_be_bound(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
