@@ -76,7 +76,8 @@ impl std::fmt::Debug for Seal {
 }
 
 impl Seal {
-    fn new(key: &[u8; 32], namespace: &Namespace, stream: &StreamName) -> Self {
+    /// What seals under this key. Nodes get it from their [`PositionKey`].
+    pub fn new(key: &[u8; 32], namespace: &Namespace, stream: &StreamName) -> Self {
         // Names hold no NUL.
         let bound_to =
             format!("tailrace position\0{}\0{}\0{stream}", namespace.database, namespace.collection);

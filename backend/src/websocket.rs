@@ -11,7 +11,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use shared::close::Close;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::{Instant, sleep_until, timeout},
 };
 use tokio_tungstenite::{
@@ -71,6 +71,19 @@ impl Handshake {
     }
 }
 
+/// The server's side of an upgraded connection, which takes messages of up to `message_bytes`.
+pub async fn accepted<S: AsyncRead + AsyncWrite + Unpin>(
+    connection: S,
+    message_bytes: usize,
+) -> WebSocketStream<S> {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
+        .max_message_size(Some(message_bytes))
+        .max_frame_size(Some(message_bytes));
+    WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await
+}
+
 /// Why a session is over.
 enum Ending {
     /// We close, and say why.
@@ -122,13 +135,7 @@ impl Session {
 
     /// Serves the client until one side ends it.
     pub async fn run(mut self, upgraded: Upgraded) {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
-            .write_buffer_size(WRITE_BUFFER)
-            .max_message_size(Some(self.message_bytes))
-            .max_frame_size(Some(self.message_bytes));
-        let mut socket =
-            WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
+        let mut socket = accepted(TokioIo::new(upgraded), self.message_bytes).await;
         match self.serve(&mut socket).await {
             Ending::Gone => {}
             // The subscription goes first: what ends here must not hold its source open.
