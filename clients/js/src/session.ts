@@ -110,6 +110,13 @@ export class Session<T> {
     if (this.#state.name === 'paused' && this.#delivery.size <= (this.#options.buffer ?? BUFFER) / 2) this.#again();
   }
 
+  /** Ends a pause. */
+  retry(): void {
+    if (this.#state.name !== 'waiting') return;
+    this.#failures = 0;
+    this.#again();
+  }
+
   #become(state: State): void {
     this.#state = state;
     this.#tell(state);
@@ -325,10 +332,8 @@ export class Session<T> {
 
   #woke(slept: number): void {
     const connection = this.#connection;
-    if (this.#state.name === 'waiting') {
-      this.#failures = 0;
-      this.#again();
-    } else if (connection?.isOpen) {
+    this.retry();
+    if (connection?.isOpen) {
       if (!this.#plain) setTimeout(() => this.#connection === connection && this.#checkSilence(), GRACE);
       else if (slept > LONG_SLEEP) this.#again();
     }

@@ -47,6 +47,11 @@ export class Stream<T> implements AsyncIterable<Item<T>, undefined> {
     return this.#delivery.listen(type, listener);
   }
 
+  /** Makes the next attempt now, where one is waited for: what a button `Try now` calls. */
+  retry(): void {
+    this.#session.retry();
+  }
+
   /** Ends the stream. Nothing more is handed over. */
   close(): void {
     this.#session.close();

@@ -104,6 +104,16 @@ test('the network that comes back ends a pause, and a connection of before', asy
   assert.equal(FakeSocket.made.length, 3);
 });
 
+test('who does not want to wait for the end of a pause asks for the next attempt', async () => {
+  FakeSocket.last.open();
+  stream.retry();
+  assert.equal(FakeSocket.made.length, 1);
+  FakeSocket.last.end(1006);
+  stream.retry();
+  await settled();
+  assert.equal(FakeSocket.made.length, 2);
+});
+
 test('a network that only changed does not end a connection', async () => {
   FakeSocket.last.open();
   onWindow.dispatchEvent(new Event('online'));
