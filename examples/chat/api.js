@@ -90,22 +90,6 @@ export class Api {
     const id = headers.get('Location')?.split('/').pop();
     return id && /^[0-9a-f]{24}$/.test(id) ? { $oid: id } : undefined;
   }
-
-  /**
-   * Asks by a plain GET why the stream's handshake was refused: a WebSocket does not show the answer.
-   * @param {string} query of the stream's address
-   * @returns {Promise<ApiError | undefined>} undefined when it would be accepted now
-   */
-  async whyRefused(query) {
-    try {
-      await request(`${this.#collection}/_streams/${STREAM}${query}`, { signal: AbortSignal.timeout(READ_TIMEOUT) });
-    } catch (error) {
-      const refusal = /** @type {ApiError} */ (error);
-      // The answer of a stream that can be opened: 400 `Change Stream requires WebSocket or SSE`.
-      return refusal.status === 400 && /requires WebSocket/i.test(refusal.message) ? undefined : refusal;
-    }
-    return undefined;
-  }
 }
 
 /**

@@ -1,21 +1,22 @@
 // The web chat: a stream for what happens, the document API for what was written, and nothing else.
 
 import { Api, apiAddress } from './api.js';
+import { Connection } from './connection.js';
 import { byId } from './element.js';
 import { List } from './list.js';
 import { Messages } from './messages.js';
 import { Outbox } from './outbox.js';
-import { Stream, pause } from './stream.js';
+import { watch } from './tailrace/index.js';
 import { Writer } from './writer.js';
 
-/** @typedef {import('./api.js').ApiError} ApiError */
+/** @typedef {import('./api.js').Document} Document */
 /** @typedef {import('./messages.js').Message} Message */
 
 const PAGE = 15;
 // After a time without connection: pages are larger, and so many at most. What lies further back leaves the page again.
 const CATCH_UP = { size: 100, pages: 5 };
-// Behind the scenes a phone cuts connections without telling the page. After this time it is not believed any more.
-const LONG_AWAY = 60_000;
+// Between two reads that fail, in milliseconds: at first, and at most.
+const PAUSE = { first: 500, longest: 15_000 };
 
 const state = byId('state', HTMLElement);
 const notice = byId('notice', HTMLElement);
@@ -53,12 +54,7 @@ function chat(api) {
     },
     renamed: show,
   });
-  const stream = new Stream({
-    address: api.streamAddress,
-    whyRefused: (query) => api.whyRefused(query),
-    onState: connection,
-    onEvent: arrived,
-  });
+  const connection = new Connection();
 
   /** Counts the reads of the newest messages: only the latest goes on. */
   let reads = 0;
@@ -82,7 +78,7 @@ function chat(api) {
   }
 
   function showConnection() {
-    const { name, reason } = stream.state;
+    const { name, reason } = connection;
     const words = { connecting: read ? 'Reconnecting…' : 'Connecting…', open: 'Live', waiting: 'Reconnecting…', stopped: 'Not connected' };
     state.dataset.state = name === 'open' && readFault ? 'waiting' : name;
     const told = words[name];
@@ -94,23 +90,40 @@ function chat(api) {
     noticeAction.textContent = name === 'stopped' ? 'Connect again' : 'Try now';
   }
 
-  /** @param {import('./stream.js').State} now */
-  function connection(now) {
-    showConnection();
-    if (now.name === 'open') {
+  /**
+   * Opens the stream, which stays open by itself from then on.
+   * @param {string} [position] behind which it continues
+   */
+  function follow(position) {
+    /** @type {import('./tailrace/index.js').Stream<Document>} */
+    const stream = watch(api.streamAddress, { resumeAfter: position });
+    changed(stream.state);
+    stream.on('state', changed);
+    stream.on('ready', ({ resumed }) => {
       // Read only once the stream is open: what is written between the two would be in neither. A stream that continues
       // where it was brings what was written meanwhile by itself.
-      seamless &&= now.resumed;
+      seamless &&= resumed;
       if (!seamless) void readNewest();
-    } else if (now.name !== 'connecting' && !read) {
-      // It does not open: what there is can be shown all the same.
-      void readNewest();
-    }
+    });
+    stream.on('event', ({ event }) => arrived(event));
+    // The stream cannot show an event; what it was about can be read.
+    stream.on('error', () => void readNewest());
+    // Its state has told why.
+    stream.on('end', () => {});
+    return stream;
+  }
+
+  /** @param {import('./tailrace/index.js').State} now */
+  function changed(now) {
+    connection.become(now);
+    showConnection();
+    // It does not open: what there is can be shown all the same.
+    if ((connection.name === 'waiting' || connection.name === 'stopped') && !read) void readNewest();
   }
 
   async function readNewest() {
     const mine = ++reads;
-    const live = stream.state.name === 'open';
+    const live = connection.name === 'open';
     for (let failures = 0; ; failures += 1) {
       const reading = messages.begin();
       try {
@@ -131,8 +144,10 @@ function chat(api) {
         if (mine !== reads) return;
         readFault = `The messages could not be read: ${/** @type {Error} */ (error).message}.`;
         showConnection();
-        await new Promise((resolve) => setTimeout(resolve, pause(failures, Math.random())));
-        if (mine !== reads || stream.state.name !== 'open') return;
+        // Half of it is random: the pages of a server that restarts do not all ask at once.
+        const longest = Math.min(PAUSE.longest, PAUSE.first * 2 ** failures);
+        await new Promise((resolve) => setTimeout(resolve, (longest / 2) * (1 + Math.random())));
+        if (mine !== reads || connection.name !== 'open') return;
       }
     }
   }
@@ -202,28 +217,21 @@ function chat(api) {
     if (document.hidden) document.title = `(${++unread}) Tailrace chat`;
   }
 
-  let hiddenAt = 0;
   document.addEventListener('visibilitychange', () => {
-    if (document.hidden) {
-      hiddenAt = Date.now();
-      return;
-    }
+    if (document.hidden) return;
     unread = 0;
     document.title = 'Tailrace chat';
     show(); // The day may have changed.
-    const long = Date.now() - hiddenAt > LONG_AWAY;
-    if (stream.state.name === 'waiting' || (stream.state.name === 'open' && long)) stream.connect();
   });
-  addEventListener('online', () => stream.state.name !== 'stopped' && stream.connect());
-  addEventListener('pageshow', ({ persisted }) => persisted && stream.connect());
   noticeAction.addEventListener('click', () => {
-    if (stream.state.name === 'open') void readNewest();
-    else stream.connect();
+    if (connection.name === 'open') void readNewest();
+    else if (connection.name === 'stopped') stream = follow(stream.position);
+    else stream.retry();
     writer.focus();
   });
   earlier.addEventListener('click', () => void readEarlier());
 
-  stream.connect();
+  let stream = follow();
 }
 
 try {

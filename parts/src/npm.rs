@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -38,6 +39,35 @@ pub fn install_in(folder: &Path) -> Result<()> {
         Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(folder),
     )?;
     fs::write(&stamp, &lock).with_context(|| format!("cannot write {}", stamp.display()))
+}
+
+/// The folder of the browser client.
+pub fn client() -> PathBuf {
+    workspace::root().join("clients/js")
+}
+
+/// Builds the browser client, which pages import from its `dist`; does nothing when no source is newer.
+pub fn build_client() -> Result<()> {
+    let folder = client();
+    install_in(&folder)?;
+    // Taken before one looks: half of a build looks like a whole one.
+    let _one_at_a_time = workspace::lock("client")?;
+    if client_is_built(&folder)? {
+        return Ok(());
+    }
+    run("npm run build", Command::new("npm").args(["run", "--silent", "build"]).current_dir(&folder))
+}
+
+fn client_is_built(folder: &Path) -> Result<bool> {
+    let sources = folder.join("src");
+    let listed = fs::read_dir(&sources).with_context(|| format!("cannot read {}", sources.display()))?;
+    let newest = listed.flatten().map(|source| modified(&source.path())).max().flatten();
+    Ok(modified(&folder.join("dist/index.js")) > newest)
+}
+
+/// `None` when it is not there.
+fn modified(path: &Path) -> Option<SystemTime> {
+    path.metadata().and_then(|metadata| metadata.modified()).ok()
 }
 
 /// A program that came with the packages.

@@ -14,6 +14,7 @@ use tokio::process::Command;
 
 async fn two_pages_follow_each_other_across_a_restart_of_the_backend(front: Front) {
     npm::install().expect("playwright-core is installed");
+    npm::build_client().expect("the client is built");
     let chromium = chromium::find().expect("a Chromium");
     let name = format!("chat-{front:?}").to_lowercase();
     let mut backend =

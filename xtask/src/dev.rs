@@ -39,6 +39,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
 
     progress.step("npm packages");
     npm::install()?;
+    npm::build_client().context("cannot build the client, which the web chat uses")?;
 
     progress.step("MongoDB");
     let (mongodb, _replica_set) = replica_set::given_or_started(&[ports.mongodb]).await?;

@@ -165,12 +165,16 @@ async fn shared_on_wasm(options: &Options) -> Result<Counts> {
 /// The types of each folder with a `tsconfig.json`, and the syntax of every other file.
 async fn javascript() -> Result<Counts> {
     npm::install()?;
+    // The chat's types are partly the client's.
+    npm::build_client()?;
     let listed = |patterns: &[&str]| {
         let mut git = Command::new("git");
         git.args(["ls-files", "--cached", "--others", "--exclude-standard"]).args(patterns);
         let listed = output("git ls-files", git.current_dir(workspace::root()))?;
         // The client has packages of its own, and checks its types itself when it is tested.
-        let files = listed.lines().map(PathBuf::from).filter(|file| !file.starts_with(CLIENT));
+        let client = npm::client();
+        let files = listed.lines().map(PathBuf::from);
+        let files = files.filter(|file| !workspace::root().join(file).starts_with(&client));
         anyhow::Ok(files.collect::<Vec<_>>())
     };
     let mut counts = Counts::default();
@@ -188,9 +192,6 @@ async fn javascript() -> Result<Counts> {
     }
     Ok(counts)
 }
-
-/// The browser client.
-const CLIENT: &str = "clients/js";
 
 async fn end_to_end(options: &Options) -> Result<Counts> {
     worker::build().context("the edge worker")?;
@@ -215,10 +216,9 @@ async fn end_to_end(options: &Options) -> Result<Counts> {
     hand_over(&mut tests);
     let mut counts = command(Count::Tests, tests).await?;
     if options.filter.is_none() {
-        let folder = workspace::root().join(CLIENT);
-        npm::install_in(&folder)?;
+        npm::install_in(&npm::client())?;
         let mut client = Command::new("npm");
-        client.arg("test").current_dir(folder);
+        client.arg("test").current_dir(npm::client());
         hand_over(&mut client);
         counts += command(Count::NodeTests, client).await?;
     }
