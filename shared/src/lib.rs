@@ -23,6 +23,7 @@ pub mod escape;
 pub mod event_json;
 pub mod identity;
 pub mod jwks;
+pub mod matcher;
 pub mod name;
 pub mod origin;
 pub mod protocol;

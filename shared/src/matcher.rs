@@ -1,0 +1,105 @@
+//! A `$match` evaluated here, with the meaning that MongoDB 6.0 gives it under the simple collation.
+//!
+//! A [`Matcher`] exists only for a filter that it evaluates exactly: whatever else the filter holds is named when it is
+//! compiled, and MongoDB has to evaluate it. What that covers: comparison across the types of numbers and inside of one
+//! bracket of types, `null` and what is missing, arrays and dotted paths through them.
+//!
+//! - [`order`] compares values, and [`number`] numbers of different types;
+//! - [`path`] finds the values that a dotted path reaches;
+//! - [`condition`] is what operators ask of one value;
+//! - [`filter`] reads a filter, and knows what is supported.
+
+mod condition;
+mod filter;
+mod number;
+mod order;
+mod path;
+
+use std::fmt;
+
+use bson::{Document, RawDocument};
+
+use self::{condition::Test, path::Path};
+
+/// A filter, compiled.
+#[derive(Clone, Debug)]
+pub struct Matcher(Predicate);
+
+impl Matcher {
+    /// Compiles what stands in a `$match`, with all variables replaced.
+    pub fn compile(filter: &Document) -> Result<Self, Unsupported> {
+        filter::filter(filter).map(Self)
+    }
+
+    /// Whether `document` matches: an event, or any other document.
+    pub fn matches(&self, document: &RawDocument) -> bool {
+        self.0.matches(document)
+    }
+}
+
+/// What a filter asks of a document.
+#[derive(Clone, Debug)]
+enum Predicate {
+    All(Vec<Predicate>),
+    Any(Vec<Predicate>),
+    Not(Box<Predicate>),
+    Field(Path, Test),
+}
+
+impl Predicate {
+    fn matches(&self, document: &RawDocument) -> bool {
+        match self {
+            Self::All(predicates) => predicates.iter().all(|predicate| predicate.matches(document)),
+            Self::Any(predicates) => predicates.iter().any(|predicate| predicate.matches(document)),
+            Self::Not(predicate) => !predicate.matches(document),
+            Self::Field(path, test) => path.reaches(document, test.leaf(), &mut |value| test.holds(value)),
+        }
+    }
+}
+
+/// Something in a filter that is not evaluated here exactly, or that MongoDB itself refuses, with its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    place: String,
+    what: String,
+}
+
+impl Unsupported {
+    fn new(what: impl Into<String>) -> Self {
+        Self { place: String::new(), what: what.into() }
+    }
+
+    fn operator() -> Self {
+        Self::new("not an operator that is evaluated here")
+    }
+
+    /// The same, seen from the object that holds `key`.
+    fn at(mut self, key: &str) -> Self {
+        let separator = if self.place.is_empty() || self.place.starts_with('[') { "" } else { "." };
+        self.place = format!("{key}{separator}{}", self.place);
+        self
+    }
+
+    /// The same, seen from the array.
+    fn at_index(mut self, index: usize) -> Self {
+        let separator = if self.place.is_empty() || self.place.starts_with('[') { "" } else { "." };
+        self.place = format!("[{index}]{separator}{}", self.place);
+        self
+    }
+
+    /// The place in the filter: `fullDocument.a.$text`, `$or[1].name.$in[0]`.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.what)
+    }
+}
+
+impl std::error::Error for Unsupported {}
+
+#[cfg(test)]
+mod tests;
