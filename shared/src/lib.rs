@@ -34,3 +34,4 @@ pub mod request;
 pub mod shell_json;
 pub mod token;
 pub mod variables;
+pub mod visibility;

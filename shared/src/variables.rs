@@ -111,6 +111,49 @@ impl ServerVariables {
     }
 }
 
+impl ServerVariables {
+    /// `written` with the server's values in it: a text that begins with `@` stands for the variable of that name, at any
+    /// depth. It is a value in every place: a claim that holds an operator is refused, as is one that is absent.
+    pub fn fill(&self, written: &Bson) -> Result<Bson, Refusal> {
+        Ok(match written {
+            Bson::String(name) if name.starts_with('@') => {
+                let value = self
+                    .get(name)
+                    .ok_or_else(|| Refusal::new(Kind::ClaimMissing, format!("variable {name} not bound")))?;
+                if has_operator(&value) {
+                    return Err(Refusal::new(
+                        Kind::Forbidden,
+                        format!("variable {name} holds a key that begins with $, expected a plain value"),
+                    ));
+                }
+                value
+            }
+            Bson::Document(members) => Bson::Document(self.fill_members(members)?),
+            Bson::Array(values) => {
+                Bson::Array(values.iter().map(|value| self.fill(value)).collect::<Result<_, _>>()?)
+            }
+            other => other.clone(),
+        })
+    }
+
+    /// [`Self::fill`] of an object.
+    pub fn fill_members(&self, written: &Document) -> Result<Document, Refusal> {
+        written.iter().map(|(key, value)| Ok((key.clone(), self.fill(value)?))).collect()
+    }
+}
+
+/// Whether MongoDB could take a part of `value` for an operator or a pattern.
+pub(crate) fn has_operator(value: &Bson) -> bool {
+    match value {
+        Bson::Document(document) => {
+            document.iter().any(|(key, value)| key.starts_with('$') || has_operator(value))
+        }
+        Bson::Array(values) => values.iter().any(has_operator),
+        Bson::RegularExpression(_) => true,
+        _ => false,
+    }
+}
+
 /// Whether a definition may use `name`: any client's name, or one of the server's that exist.
 pub(crate) fn is_known_name(name: &str) -> bool {
     match name.strip_prefix('@') {
@@ -201,6 +244,24 @@ mod tests {
         let anonymous = ServerVariables { user: None, ..server };
         assert_eq!(anonymous.get("@user"), None);
         assert_eq!(anonymous.get("@user.sub"), None);
+    }
+
+    #[test]
+    fn what_is_filled_in_is_a_value_and_never_an_operator_or_null() {
+        let claims = doc! { "sub": "u", "team": null, "trick": { "$ne": 1 }, "teams": ["a", "b"] };
+        let server = ServerVariables { user: Some(claims), now: DateTime::from_millis(7) };
+        let written = doc! { "a": "@user.sub", "b": { "$in": "@user.teams" }, "c": ["@now", "x"], "d": 1 };
+        assert_eq!(
+            server.fill_members(&written),
+            Ok(doc! { "a": "u", "b": { "$in": ["a", "b"] }, "c": [server.now, "x"], "d": 1 })
+        );
+        let refused = |name: &str| server.fill(&Bson::from(name)).unwrap_err().to_string();
+        assert_eq!(refused("@user.team"), "403 variable @user.team not bound");
+        assert_eq!(refused("@user.other"), "403 variable @user.other not bound");
+        assert_eq!(
+            refused("@user.trick"),
+            "403 variable @user.trick holds a key that begins with $, expected a plain value"
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     refusal::{Kind, Refusal},
-    variables::{ServerVariables, Variables},
+    variables::{ServerVariables, Variables, has_operator},
 };
 
 /// A definition with its variables resolved. Two of the same definition are equal exactly when the values that they use
@@ -109,17 +109,6 @@ impl Values for Bound<'_> {
         };
         self.used.insert(name, value.clone());
         Ok(value)
-    }
-}
-
-fn has_operator(value: &Bson) -> bool {
-    match value {
-        Bson::Document(document) => {
-            document.iter().any(|(key, value)| key.starts_with('$') || has_operator(value))
-        }
-        Bson::Array(values) => values.iter().any(has_operator),
-        Bson::RegularExpression(_) => true,
-        _ => false,
     }
 }
 
