@@ -24,6 +24,7 @@ use crate::{
     config::{Config, ConfigError},
     edge, health,
     hub::Hub,
+    metrics::Metrics,
     mongo::Mongo,
     permission::{self, Action},
     routes::Upgrade,
@@ -37,6 +38,8 @@ use crate::{
 pub struct App {
     /// As it was started.
     pub config: Config,
+    /// What operators see of all that happens.
+    pub metrics: Arc<Metrics>,
     /// The connections to MongoDB.
     pub mongo: Mongo,
     /// Which paths serve what.
@@ -58,11 +61,12 @@ pub struct App {
 impl App {
     /// Builds the parts, and starts to follow the metadata. MongoDB need not be there yet.
     pub async fn start(config: Config) -> Result<Arc<Self>, ConfigError> {
-        let mongo = Mongo::new(&config.mongodb).await?;
+        let metrics = Arc::new(Metrics::default());
+        let mongo = Mongo::new(&config.mongodb, &metrics).await?;
         let mounts = config.mounts(mongo.default_database())?;
         let origins = Origins::new(&config.origins).map_err(ConfigError)?;
         let authenticator = Authenticator::new(&config.auth, &config.edge).map_err(ConfigError)?;
-        let hub = Hub::new(mongo.clone(), &config.limits);
+        let hub = Hub::new(mongo.clone(), &config.limits, Arc::clone(&metrics));
         // A database that every node of the deployment agrees on.
         let first_mounted =
             mounts.databases().and_then(|databases| databases.first().map(ToString::to_string));
@@ -74,11 +78,13 @@ impl App {
         let scopes = Scope::of(mounts.databases());
         let catalog = Catalog::new(mongo.operations.clone(), Arc::clone(&hub), scopes.len());
         for scope in scopes {
-            tokio::spawn(watcher::run(mongo.streams.clone(), scope, Arc::clone(&catalog)));
+            let metrics = Arc::clone(&metrics);
+            tokio::spawn(watcher::run(mongo.streams.clone(), scope, Arc::clone(&catalog), metrics));
         }
         let sockets = TaskTracker::new();
         Ok(Arc::new(Self {
             config,
+            metrics,
             mongo,
             mounts,
             origins,
@@ -105,7 +111,10 @@ impl App {
         } else {
             self.answer(&head, body, upgrade, &mut verdict).await
         };
-        let mut response = answered.unwrap_or_else(|refusal| answer::refused(&refusal));
+        let mut response = answered.unwrap_or_else(|refusal| {
+            self.metrics.refused(&refusal);
+            answer::refused(&refusal)
+        });
         let cors = if method == Method::OPTIONS {
             self.origins.preflight_headers(&verdict)
         } else {

@@ -13,6 +13,7 @@ use crate::{
     backoff::Backoff,
     cursor::Progress,
     event::Event,
+    metrics::Part,
     mongo::{self, Fault},
     position::Position,
     source::{self, Source},
@@ -64,10 +65,12 @@ async fn serve(source: &Arc<Source>, mut returners: Vec<Returner>) {
                 match source::still_exists(source).await {
                     Ok(false) => returners.drain(..).for_each(|returner| returner.queue.close(Close::Gone)),
                     Ok(true) => returners.drain(..).for_each(|returner| source.hand_over_with_gap(&returner)),
-                    Err(error) => pause(&mut backoff, &error).await,
+                    Err(error) => pause(source, &mut backoff, &error).await,
                 }
             }
-            Err(error) if mongo::fault(&error) != Fault::HistoryLost => pause(&mut backoff, &error).await,
+            Err(error) if mongo::fault(&error) != Fault::HistoryLost => {
+                pause(source, &mut backoff, &error).await;
+            }
             Err(error) => {
                 // The oldest position is lost; the others may not be.
                 tracing::info!(%error, "a position cannot be resumed");
@@ -124,7 +127,8 @@ async fn wait_aside(source: Arc<Source>, queue: Arc<Queue>) {
     }
 }
 
-async fn pause(backoff: &mut Backoff, error: &mongodb::error::Error) {
+async fn pause(source: &Source, backoff: &mut Backoff, error: &mongodb::error::Error) {
+    source.metrics().mongodb_failed(Part::CatchUp, mongo::fault(error));
     let pause = backoff.next_pause();
     tracing::warn!(%error, ?pause, "catching up is interrupted");
     tokio::time::sleep(pause).await;

@@ -29,6 +29,8 @@ const NOT_KEYS: &[&str] = &["TAILRACE_CONFIG", "TAILRACE_MONGOD", "TAILRACE_CHRO
 pub struct Config {
     /// Address and port to listen on.
     pub listen: SocketAddr,
+    /// Where operators look.
+    pub admin: AdminConfig,
     /// Where MongoDB is.
     pub mongodb: MongoConfig,
     /// Which paths serve which databases. Empty: the database that the URI names (else `test`) at `/`.
@@ -53,6 +55,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            admin: AdminConfig::default(),
             mongodb: MongoConfig::default(),
             mounts: Vec::new(),
             auth: AuthConfig::default(),
@@ -64,6 +67,14 @@ impl Default for Config {
             aggregation_check_operators: true,
         }
     }
+}
+
+/// `admin.*`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AdminConfig {
+    /// Address and port at which `/_metrics`, `/_health`, and `/_ready` answer everybody who reaches it. Default: nowhere.
+    pub listen: Option<SocketAddr>,
 }
 
 /// `mongodb.*`
@@ -243,6 +254,12 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         self.limits.check()?;
+        if self.admin.listen.is_some_and(|listen| listen.port() != 0 && listen.port() == self.listen.port()) {
+            let listen = self.listen;
+            let message =
+                format!("admin.listen has the port of listen, {listen}, expected a port of its own");
+            return Err(ConfigError(message));
+        }
         self.log.check()?;
         if self.positions.secret.as_ref().is_some_and(|secret| secret.expose().len() < 32) {
             return Err(ConfigError("positions.secret is too short, expected at least 32 bytes".to_owned()));
@@ -354,10 +371,14 @@ mod tests {
     #[test]
     fn a_wrong_key_or_value_is_named_with_what_it_takes() {
         for (file, expected) in [
-            ("lisen = 1", "unknown field `lisen`, expected one of `listen`, `mongodb`, `mounts`"),
+            ("lisen = 1", "unknown field `lisen`, expected one of `listen`, `admin`, `mongodb`, `mounts`"),
             ("[limits]\nping = 1", "limits.ping: unknown field `ping`, expected one of `connections`"),
             ("[limits]\nping-seconds = 'x'", "limits.ping-seconds: invalid type: string \"x\", expected u64"),
             ("[limits]\nping-seconds = 0", "limits.ping-seconds is 0, expected at least 1"),
+            (
+                "listen = '127.0.0.1:9180'\nadmin.listen = '127.0.0.1:9180'",
+                "admin.listen has the port of listen, 127.0.0.1:9180, expected a port of its own",
+            ),
             ("listen = 'here'", "listen: invalid socket address syntax"),
             ("mounts = [{what = 'x', where = '/'}]", "mounts[0].what is \"x\", expected \"*\", \"/<db>\""),
             ("[log]\nlevel = 'a=b=c'", "log.level is \"a=b=c\", expected a level such as info"),

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use crate::{
     event::{self, Event},
+    metrics::Metrics,
     mongo::{Fault, fault},
     position::Position,
     seal::Seal,
@@ -59,6 +60,7 @@ pub struct Cursor {
     namespace: Namespace,
     binding: Binding,
     seal: Arc<Seal>,
+    metrics: Arc<Metrics>,
     splits: bool,
     position: Option<Position>,
     open: Option<Open>,
@@ -85,6 +87,7 @@ impl Cursor {
         namespace: Namespace,
         binding: Binding,
         seal: Arc<Seal>,
+        metrics: Arc<Metrics>,
         splits: bool,
         position: Option<Position>,
     ) -> Self {
@@ -93,6 +96,7 @@ impl Cursor {
             namespace,
             binding,
             seal,
+            metrics,
             splits,
             position,
             open: None,
@@ -123,6 +127,16 @@ impl Cursor {
     }
 
     async fn open_in_batches(&mut self, batch: u32) -> Result<Position, Error> {
+        let resumed = self.position.is_some();
+        let opened = self.try_open(batch).await;
+        match &opened {
+            Ok(_) => self.metrics.cursor_opened(resumed),
+            Err(error) => self.metrics.cursor_failed(fault(error)),
+        }
+        opened
+    }
+
+    async fn try_open(&mut self, batch: u32) -> Result<Position, Error> {
         self.open = None;
         self.fragments.clear();
         let pipeline = self.pipeline(self.position.as_ref().map(|position| position.only_behind(None)));

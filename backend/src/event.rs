@@ -57,6 +57,19 @@ impl Frame {
         Self::Binary(document.into_bytes().into())
     }
 
+    /// How many bytes it has.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The bytes alone.
     pub fn into_bytes(self) -> Bytes {
         match self {
@@ -101,6 +114,17 @@ impl Event {
     /// Where the stream stands behind this event.
     pub fn position(&self) -> &Position {
         &self.position
+    }
+
+    /// When it was written in MongoDB, in Unix milliseconds: the event's `wallTime`, or, where the pipeline leaves that out,
+    /// the second of its cluster time.
+    pub fn written_at(&self) -> i64 {
+        let wall_time = match &self.kind {
+            Kind::Change(raw) => raw.get_datetime("wallTime").ok(),
+            Kind::Failure(_) | Kind::Gap => None,
+        };
+        let of_cluster = || i64::from(self.position.start_at().time) * 1_000;
+        wall_time.map_or_else(of_cluster, bson::DateTime::timestamp_millis)
     }
 
     /// How much of a subscriber's queue the event takes, in bytes.

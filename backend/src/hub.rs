@@ -14,6 +14,7 @@ use shared::{
 
 use crate::{
     config::Limits,
+    metrics::Metrics,
     mongo::{self, Mongo},
     position::Position,
     seal::Seal,
@@ -39,6 +40,7 @@ pub struct SourceKey {
 #[derive(Debug)]
 pub struct Hub {
     mongo: Mongo,
+    metrics: Arc<Metrics>,
     queue_bytes: usize,
     replay_bytes: usize,
     sources: Mutex<HashMap<SourceKey, Arc<Source>>>,
@@ -46,9 +48,10 @@ pub struct Hub {
 
 impl Hub {
     /// An empty hub.
-    pub fn new(mongo: Mongo, limits: &Limits) -> Arc<Self> {
+    pub fn new(mongo: Mongo, limits: &Limits, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             mongo,
+            metrics,
             queue_bytes: limits.queue_bytes,
             replay_bytes: limits.replay_bytes,
             sources: Mutex::default(),
@@ -95,6 +98,7 @@ impl Hub {
         let parts = Parts {
             client: self.mongo.streams.clone(),
             seal: Arc::clone(seal),
+            metrics: Arc::clone(&self.metrics),
             splits,
             replay_bytes: self.replay_bytes,
             piece_bytes: self.queue_bytes / 4,

@@ -3,8 +3,9 @@
 //! An event's way is the order of the modules: a [`cursor`] reads it, its [`source`] hands it on, the [`hub`] knows who
 //! shares the source, a [`subscription`] queues it, and [`websocket`] or [`sse`] writes it. A request's way is [`server`] → [`routes`] →
 //! [`app`] → [`stream`] or [`api`]. What is declared comes from [`metadata`], is kept by the [`catalog`], and is followed
-//! by the [`watcher`].
+//! by the [`watcher`]. What operators need to know is counted in [`metrics`], and answered by [`admin`].
 
+pub mod admin;
 pub mod answer;
 pub mod api;
 pub mod app;
@@ -22,6 +23,7 @@ pub mod health;
 pub mod hub;
 pub mod logging;
 pub mod metadata;
+pub mod metrics;
 pub mod mongo;
 pub mod permission;
 pub mod position;

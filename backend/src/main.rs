@@ -1,12 +1,15 @@
 //! `tailrace`: the command line.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Args, Parser, Subcommand};
 use tailrace::{
+    admin,
     app::App,
     config::{Config, ConfigError, Flags},
-    logging, server,
+    logging,
+    metrics::Metrics,
+    server,
 };
 use tokio::{
     net::TcpListener,
@@ -90,6 +93,7 @@ fn serve(options: &Options) -> Result<(), String> {
     logging::start(&config.log).map_err(|error| error.to_string())?;
     runtime()?.block_on(async {
         let listen = config.listen;
+        let admin_listen = config.admin.listen;
         if config.auth.anonymous {
             tracing::warn!("auth.anonymous is on: everybody may do everything");
         }
@@ -101,6 +105,14 @@ fn serve(options: &Options) -> Result<(), String> {
             TcpListener::bind(listen).await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
         let listen = listener.local_addr().map_err(|error| error.to_string())?;
         tracing::info!(%listen, "tailrace serves");
+        if let Some(listen) = admin_listen {
+            let listener = TcpListener::bind(listen)
+                .await
+                .map_err(|error| format!("cannot listen on {listen} (admin.listen): {error}"))?;
+            let listen = listener.local_addr().map_err(|error| error.to_string())?;
+            tracing::info!(%listen, "the admin listener serves /_metrics");
+            tokio::spawn(admin::run(Arc::clone(&app), listener));
+        }
         let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
         let shutdown = async move {
@@ -116,7 +128,9 @@ fn serve(options: &Options) -> Result<(), String> {
 fn check(options: &Options) -> Result<(), String> {
     let config = options.load().map_err(|error| error.to_string())?;
     runtime()?.block_on(async {
-        let mongo = tailrace::mongo::Mongo::new(&config.mongodb).await.map_err(|error| error.to_string())?;
+        let mongo = tailrace::mongo::Mongo::new(&config.mongodb, &Metrics::default())
+            .await
+            .map_err(|error| error.to_string())?;
         let mounts = config.mounts(mongo.default_database()).map_err(|error| error.to_string())?;
         println!("listen   {}", config.listen);
         for mount in mounts.configured() {

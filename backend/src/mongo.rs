@@ -6,13 +6,17 @@ use mongodb::{
     Client,
     bson::doc,
     error::{Error, ErrorKind},
+    event::{EventHandler, cmap::CmapEvent, sdam::SdamEvent},
     options::ClientOptions,
 };
 use shared::refusal::{Kind, Refusal};
 
 use tokio::sync::OnceCell;
 
-use crate::config::{ConfigError, MongoConfig};
+use crate::{
+    config::{ConfigError, MongoConfig},
+    metrics::Metrics,
+};
 
 /// How long an operation waits for a usable server. A request is answered within five seconds (503 if need be).
 const SERVER_SELECTION: Duration = Duration::from_secs(3);
@@ -31,7 +35,7 @@ pub struct Mongo {
 
 impl Mongo {
     /// Reads the connection string; connects later, when first used.
-    pub async fn new(config: &MongoConfig) -> Result<Self, ConfigError> {
+    pub async fn new(config: &MongoConfig, metrics: &Metrics) -> Result<Self, ConfigError> {
         let named = |error: Error| ConfigError(format!("mongodb.uri: {error}"));
         let mut options = ClientOptions::parse(&config.uri).await.map_err(named)?;
         options.app_name.get_or_insert_with(|| "tailrace".to_owned());
@@ -40,6 +44,8 @@ impl Mongo {
         let default_database = options.default_database.clone();
 
         let mut for_streams = options.clone();
+        count_connections(&mut options, metrics, "operations");
+        count_connections(&mut for_streams, metrics, "streams");
         for_streams.max_pool_size = Some(u32::MAX);
         for_streams.max_connecting = Some(16);
         options.max_pool_size.get_or_insert(64);
@@ -75,6 +81,23 @@ impl Mongo {
     }
 }
 
+/// Lets the driver tell of its connections, and of members that do not answer. It tells of commands too, at the price of a
+/// copy of each reply: that is not asked for.
+fn count_connections(options: &mut ClientOptions, metrics: &Metrics, pool: &'static str) {
+    let connections = metrics.mongodb_connections(pool);
+    options.cmap_event_handler = Some(EventHandler::callback(move |event| match event {
+        CmapEvent::ConnectionCreated(_) => drop(connections.inc()),
+        CmapEvent::ConnectionClosed(_) => drop(connections.dec()),
+        _ => {}
+    }));
+    let failed = metrics.mongodb_heartbeats_failed();
+    options.sdam_event_handler = Some(EventHandler::callback(move |event| {
+        if matches!(event, SdamEvent::ServerHeartbeatFailed(_)) {
+            failed.inc();
+        }
+    }));
+}
+
 /// What an error of MongoDB says about what to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -84,6 +107,17 @@ pub enum Fault {
     HistoryLost,
     /// MongoDB refuses the command itself, with this code.
     Refused(i32),
+}
+
+impl Fault {
+    /// How figures name it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::HistoryLost => "history_lost",
+            Self::Refused(_) => "refused",
+        }
+    }
 }
 
 /// Codes that pass by themselves: those of the driver specifications ("Server Discovery and Monitoring", "Change

@@ -7,7 +7,7 @@ use shared::request::Head;
 use tokio::sync::OwnedSemaphorePermit;
 use warp::{Filter, http::HeaderMap, path::FullPath, reply::Response};
 
-use crate::app::App;
+use crate::{app::App, metrics::Counted};
 
 /// What the accept loop puts into each request.
 #[derive(Clone, Debug)]
@@ -15,7 +15,14 @@ pub struct Connection {
     /// The peer's address.
     pub peer: SocketAddr,
     /// The connection's place under the limit, free again when the last of its holders ends.
-    pub place: Arc<OwnedSemaphorePermit>,
+    pub place: Arc<Place>,
+}
+
+/// A connection's place among those that are open at once.
+#[derive(Debug)]
+pub struct Place {
+    pub(crate) _place: OwnedSemaphorePermit,
+    pub(crate) _counted: Counted,
 }
 
 /// What an upgrade takes over of its connection.
@@ -24,7 +31,7 @@ pub struct Upgrade {
     /// The connection, once the 101 is written.
     pub connection: OnUpgrade,
     /// Its place under the limit.
-    pub place: Option<Arc<OwnedSemaphorePermit>>,
+    pub place: Option<Arc<Place>>,
 }
 
 /// One filter for every address: which database a path names is decided by the mounts, which are configuration.

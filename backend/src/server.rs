@@ -29,7 +29,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     app::App,
     request_line::Mended,
-    routes::{self, Connection},
+    routes::{self, Connection, Place},
 };
 
 /// How long the accept loop rests after a failure.
@@ -64,6 +64,7 @@ pub async fn run(app: Arc<App>, listener: TcpListener, shutdown: impl Future<Out
         // Events are small and each is wanted now.
         let _ = stream.set_nodelay(true);
         give_up_after(&stream, unanswered);
+        let place = Place { _place: place, _counted: app.metrics.connection() };
         let from = Connection { peer, place: Arc::new(place) };
         let filter = TowerToHyperService::new(filter.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {

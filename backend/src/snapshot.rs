@@ -3,6 +3,8 @@
 //! The order is what makes it so. First a moment T is taken; then the cursor is opened behind T; then the documents are
 //! read as they were at T (read concern "snapshot"); and last come the events behind T.
 
+use std::sync::Arc;
+
 use bson::{Bson, Document, RawBsonRef, Timestamp, doc};
 use futures_util::StreamExt;
 use mongodb::{
@@ -16,7 +18,10 @@ use shared::{
 };
 use tokio::sync::mpsc;
 
-use crate::event::{self, Form, Frame};
+use crate::{
+    event::{self, Form, Frame},
+    metrics::Metrics,
+};
 
 /// A moment from which on everything is still to come: every write acknowledged before is in it.
 pub async fn moment(client: &Client) -> Result<Timestamp, Error> {
@@ -57,12 +62,13 @@ impl Reader {
     }
 
     /// Reads on in a task of its own, in the client's form and at the client's pace.
-    pub fn into_frames(mut self, form: Form) -> Frames {
+    pub fn into_frames(mut self, form: Form, metrics: Arc<Metrics>) -> Frames {
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(async move {
             while let Some(batch) = self.cursor.next().await {
                 let frames = batch.and_then(|batch| frames(&batch, form));
                 let failed = frames.is_err();
+                metrics.snapshot_read(frames.as_ref().map_or(0, Vec::len));
                 if sender.send(frames).await.is_err() || failed {
                     return;
                 }

@@ -26,6 +26,7 @@ use crate::{
     event::Event,
     hub::SourceKey,
     metadata,
+    metrics::{CatchUp, Metrics, Part},
     mongo::{self, Fault},
     position::Position,
     replay::Replay,
@@ -52,6 +53,8 @@ pub struct Parts {
     pub client: Client,
     /// What seals its positions.
     pub seal: Arc<Seal>,
+    /// Where it is counted what happens.
+    pub metrics: Arc<Metrics>,
     /// Whether the servers split large events.
     pub splits: bool,
     /// Bytes of recent events that are kept for returning clients.
@@ -127,6 +130,11 @@ impl Source {
         &self.definition
     }
 
+    /// Where it is counted what happens.
+    pub fn metrics(&self) -> &Metrics {
+        &self.parts.metrics
+    }
+
     /// What seals its positions.
     pub fn seal(&self) -> &Arc<Seal> {
         &self.parts.seal
@@ -144,6 +152,7 @@ impl Source {
             namespace.clone(),
             binding.clone(),
             Arc::clone(&self.parts.seal),
+            Arc::clone(&self.parts.metrics),
             self.parts.splits,
             position,
         )
@@ -187,9 +196,13 @@ impl Source {
     /// Serves a returning subscriber from memory, or else by the cursor that all who return share.
     pub(crate) fn bring_back(self: &Arc<Self>, returner: Returner) {
         let mut audience = self.audience();
-        if returner.queue.is_closed() || audience.serve_from_memory(&returner) {
+        if returner.queue.is_closed() {
             return;
         }
+        if audience.serve_from_memory(&returner) {
+            return self.metrics().caught_up(CatchUp::Memory);
+        }
+        self.metrics().caught_up(CatchUp::Cursor);
         audience.returners.push(returner);
         if !std::mem::replace(&mut audience.catching_up, true) {
             tokio::spawn(catch_up::run(Arc::clone(self)));
@@ -212,6 +225,7 @@ impl Source {
 
     /// Tells a returner that what it missed cannot be had any more, and hands it over to the cursor.
     pub(crate) fn hand_over_with_gap(&self, returner: &Returner) {
+        self.metrics().gap();
         let audience = self.audience();
         if let Some(position) = &audience.position {
             returner.queue.push([&Arc::new(Event::gap(position.clone(), self.seal()))]);
@@ -321,6 +335,7 @@ impl Source {
 
     /// Continuity is lost: everybody is told, and goes on behind `from`.
     fn publish_gap(&self, from: &Position) {
+        self.metrics().gap();
         let gap = Arc::new(Event::gap(from.clone(), self.seal()));
         let mut audience = self.audience();
         audience.replay.restart(from.clone());
@@ -406,6 +421,7 @@ async fn follow(source: &Source, start: Option<Position>) {
             Ok(Step::Gone) => return source.close(Close::Gone),
             Err(error) => {
                 source.state.send_replace(State::Interrupted);
+                source.metrics().mongodb_failed(Part::Source, mongo::fault(&error));
                 let pause = backoff.next_pause();
                 tracing::warn!(%namespace, %stream, %error, ?pause, "source interrupted");
                 tokio::time::sleep(pause).await;
@@ -424,6 +440,7 @@ enum Step {
 async fn advance(source: &Source, cursor: &mut Cursor) -> Result<Step, Error> {
     match cursor.advance().await {
         Ok(Progress::Events(events, position)) => {
+            source.metrics().received(events.len());
             source.publish_paced(events, position).await;
             Ok(Step::GoesOn)
         }

@@ -12,6 +12,7 @@ use warp::{Reply, reply::Response};
 use crate::{
     event::{Form, snapshot_end},
     expiry,
+    metrics::{self, Written},
     snapshot::Frames,
     subscription::{Delivery, Subscription},
 };
@@ -19,6 +20,7 @@ use crate::{
 /// A subscriber and how it is served.
 struct Session {
     subscription: Subscription,
+    figures: metrics::Subscriber,
     /// The current documents, where the client wants them first.
     snapshot: Option<Frames>,
     form: Form,
@@ -30,6 +32,7 @@ struct Session {
 /// The answer: a body that goes on until one side ends it.
 pub fn respond(
     subscription: Subscription,
+    figures: metrics::Subscriber,
     snapshot: Option<Frames>,
     form: Form,
     expires_at: Option<u64>,
@@ -41,7 +44,7 @@ pub fn respond(
     // first event continues from here; not one that has yet to read its snapshot.
     let start = subscription.start().filter(|_| snapshot.is_none());
     let start = start.map_or_else(|| ": open\n\n".to_owned(), |id| format!(": open\nid: {id}\n\n"));
-    let session = Session { subscription, snapshot, form, expires, keepalive, ended: false };
+    let session = Session { subscription, figures, snapshot, form, expires, keepalive, ended: false };
     let opening = stream::once(async { Ok::<_, Infallible>(Bytes::from(start)) });
     let events = stream::unfold(session, |mut session| async move {
         let block = session.next().await?;
@@ -78,12 +81,14 @@ impl Session {
             }
         };
         let mut blocks = Vec::new();
-        self.write(&mut blocks, delivery);
+        let mut written = Written::default();
+        self.write(&mut blocks, &mut written, delivery);
         while !self.ended
             && let Some(delivery) = self.subscription.try_next()
         {
-            self.write(&mut blocks, delivery);
+            self.write(&mut blocks, &mut written, delivery);
         }
+        self.figures.wrote(written);
         Some(blocks.into())
     }
 
@@ -91,9 +96,12 @@ impl Session {
         let mut blocks = Vec::new();
         match self.snapshot.as_mut()?.recv().await {
             Some(Ok(frames)) => {
+                let mut written = Written::default();
                 for frame in frames {
+                    written.other(frame.len());
                     blocks.extend_from_slice(&frame.into_bytes());
                 }
+                self.figures.wrote(written);
             }
             Some(Err(error)) => {
                 tracing::warn!(%error, "a snapshot ended early");
@@ -110,10 +118,13 @@ impl Session {
         Some(blocks.into())
     }
 
-    fn write(&mut self, blocks: &mut Vec<u8>, delivery: Delivery) {
+    fn write(&mut self, blocks: &mut Vec<u8>, written: &mut Written, delivery: Delivery) {
         match delivery {
             Delivery::Event(event) => match event.encoded(self.form) {
-                Ok(frame) => blocks.extend_from_slice(&frame.into_bytes()),
+                Ok(frame) => {
+                    written.event(frame.len(), || event.written_at());
+                    blocks.extend_from_slice(&frame.into_bytes());
+                }
                 Err((close, reason)) => {
                     // The client returns behind what it was told of.
                     blocks.extend_from_slice(format!("id: {}\n", event.sealed()).as_bytes());
@@ -126,6 +137,7 @@ impl Session {
 
     fn close(&mut self, blocks: &mut Vec<u8>, close: Close, reason: &str) {
         self.ended = true;
+        self.figures.closed(close);
         let code = close.code();
         blocks.extend_from_slice(
             format!("event: close\ndata: {{\"code\":{code},\"reason\":\"{reason}\"}}\n\n").as_bytes(),

@@ -104,8 +104,10 @@ fn respond(
     match request.wanted {
         Wanted::EventStream => {
             let form = Form::Sse(request.json_mode);
-            let snapshot = reader.map(|reader| reader.into_frames(form));
-            Ok(sse::respond(subscription, snapshot, form, caller.expires_at, app.config.limits.ping_seconds))
+            let snapshot = reader.map(|reader| reader.into_frames(form, Arc::clone(&app.metrics)));
+            let figures = app.metrics.subscriber(form);
+            let keepalive = app.config.limits.ping_seconds;
+            Ok(sse::respond(subscription, figures, snapshot, form, caller.expires_at, keepalive))
         }
         Wanted::Upgrade { key, negotiated } => {
             let upgrade = upgrade.ok_or_else(|| {
@@ -122,7 +124,8 @@ fn respond(
             };
             let session = websocket::Session::new(
                 subscription,
-                reader.map(|reader| reader.into_frames(form)),
+                app.metrics.subscriber(form),
+                reader.map(|reader| reader.into_frames(form, Arc::clone(&app.metrics))),
                 form,
                 request.resume_after.is_some(),
                 caller.expires_at,

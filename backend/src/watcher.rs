@@ -8,7 +8,13 @@ use mongodb::{Client, error::Error, raw_batch_cursor::RawBatchCursor};
 use shared::name::{CollectionName, DatabaseName, Namespace};
 use tokio::time::timeout;
 
-use crate::{backoff::Backoff, catalog::Catalog, metadata::PROPERTIES};
+use crate::{
+    backoff::Backoff,
+    catalog::Catalog,
+    metadata::PROPERTIES,
+    metrics::{Metrics, Part},
+    mongo,
+};
 
 const AWAIT: Duration = Duration::from_secs(1);
 const STALLED: Duration = Duration::from_secs(10);
@@ -33,7 +39,7 @@ impl Scope {
 }
 
 /// Follows changes for ever; comes back by itself when MongoDB does.
-pub async fn run(client: Client, scope: Scope, catalog: Arc<Catalog>) {
+pub async fn run(client: Client, scope: Scope, catalog: Arc<Catalog>, metrics: Arc<Metrics>) {
     let mut backoff = Backoff::default();
     loop {
         let error = match follow(&client, &scope, &catalog, &mut backoff).await {
@@ -42,6 +48,7 @@ pub async fn run(client: Client, scope: Scope, catalog: Arc<Catalog>) {
             Err(error) => error,
         };
         catalog.watcher_failed();
+        metrics.mongodb_failed(Part::Metadata, mongo::fault(&error));
         let pause = backoff.next_pause();
         tracing::warn!(?scope, %error, ?pause, "metadata is not watched");
         tokio::time::sleep(pause).await;

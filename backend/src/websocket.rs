@@ -28,6 +28,7 @@ use crate::{
     config::Limits,
     event::{Event, Form, Frame, notice, snapshot_end},
     expiry,
+    metrics::{self, Written},
     snapshot::Frames,
     subscription::{Delivery, Subscription},
 };
@@ -98,6 +99,7 @@ enum Ending {
 #[derive(Debug)]
 pub struct Session {
     subscription: Subscription,
+    figures: metrics::Subscriber,
     /// The current documents, where the client wants them first.
     snapshot: Option<Frames>,
     form: Form,
@@ -115,6 +117,7 @@ impl Session {
     /// `returns`: the client continues behind a position.
     pub fn new(
         subscription: Subscription,
+        figures: metrics::Subscriber,
         snapshot: Option<Frames>,
         form: Form,
         returns: bool,
@@ -123,6 +126,7 @@ impl Session {
     ) -> Self {
         Self {
             subscription,
+            figures,
             snapshot,
             form,
             told_of_failure: returns,
@@ -140,10 +144,12 @@ impl Session {
             Ending::Gone => {}
             // The subscription goes first: what ends here must not hold its source open.
             Ending::Close(close, reason) => {
+                self.figures.closed(close);
                 drop(self);
                 let _ = timeout(CLOSES_WITHIN, say_goodbye(&mut socket, close, &reason, true)).await;
             }
             Ending::CloseUnreadable(close) => {
+                self.figures.closed(close);
                 drop(self);
                 let _ = timeout(CLOSES_WITHIN, say_goodbye(&mut socket, close, close.reason(), false)).await;
             }
@@ -233,25 +239,33 @@ impl Session {
             tracing::warn!(%error, "a snapshot ended early");
             ending(Close::Internal)
         })?;
+        let mut written = Written::default();
         let sending = async {
             for frame in frames {
+                written.other(frame.len());
                 socket.feed(message(frame)).await?;
             }
             socket.flush().await
         };
-        self.within(sending).await.map_err(|()| Ending::Gone)
+        self.within(sending).await.map_err(|()| Ending::Gone)?;
+        self.figures.wrote(written);
+        Ok(())
     }
 
     /// Sends an event and all that waits behind it in one go.
     async fn send(&mut self, socket: &mut Socket, event: Arc<Event>) -> Result<Option<Ending>, Error> {
         let mut next = Some(Delivery::Event(event));
         let mut end = None;
+        let mut written = Written::default();
         while let Some(delivery) = next {
             match delivery {
                 Delivery::Close(close) => end = Some(ending(close)),
                 Delivery::Event(event) if self.is_known_failure(&event) => {}
                 Delivery::Event(event) => match event.encoded(self.form) {
-                    Ok(frame) => socket.feed(message(frame)).await?,
+                    Ok(frame) => {
+                        written.event(frame.len(), || event.written_at());
+                        socket.feed(message(frame)).await?;
+                    }
                     Err((close, reason)) => end = Some(Ending::Close(close, reason.into())),
                 },
             }
@@ -261,6 +275,7 @@ impl Session {
             next = self.subscription.try_next();
         }
         socket.flush().await?;
+        self.figures.wrote(written);
         Ok(end)
     }
 

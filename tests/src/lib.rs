@@ -23,6 +23,7 @@
 
 pub mod database;
 pub mod event_source;
+pub mod figures;
 pub mod front;
 pub mod issuer;
 pub mod proxy;
@@ -34,6 +35,7 @@ pub mod witness;
 
 pub use database::Database;
 pub use event_source::EventSource;
+pub use figures::Admin;
 pub use front::Front;
 pub use parts::http::{Request, Response};
 pub use web_socket::WebSocket;
