@@ -38,6 +38,10 @@ impl Position {
     /// 0x82 is the key string type of a timestamp; eight bytes of seconds and increment follow, big-endian.
     fn time(&self) -> Option<Timestamp> {
         let time = self.token.get(..18)?.strip_prefix("82")?;
+        // `from_str_radix` takes a sign as well, and a character of several bytes cannot be cut.
+        if !time.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
         let part = |range| u32::from_str_radix(&time[range], 16).ok();
         Some(Timestamp { time: part(0..8)?, increment: part(8..16)? })
     }
@@ -104,6 +108,13 @@ mod tests {
     #[test]
     fn what_is_no_token_is_none() {
         for data in ["", "82", "8163F5C8A10000000B", "82zzzzzzzzzzzzzzzz", "82é3F5C8A10000000B"] {
+            assert_eq!(position(data), None, "{data}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_made_of_digits_alone() {
+        for data in ["82+1234567+1234567", "821234567é1234567"] {
             assert_eq!(position(data), None, "{data}");
         }
     }
