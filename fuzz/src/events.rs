@@ -1,0 +1,111 @@
+//! Events as JSON: what MongoDB sends is read by browsers.
+
+use bson::{Bson, Document, RawDocument, RawDocumentBuf};
+use serde_json::Value;
+use shared::{
+    event_json::{JsonMode, plain_event, plain_event_bson},
+    shell_json,
+};
+
+use crate::values::{depth, has_key};
+
+/// As deep as MongoDB's documents are.
+const DEEPEST: usize = 120;
+
+/// Writes an event, given as BSON or in the JSON of the shells, in each form.
+pub fn run(data: &[u8]) {
+    let of_json = std::str::from_utf8(data).ok().and_then(|text| shell_json::parse_document(text).ok());
+    let of_json = of_json.and_then(|document| RawDocumentBuf::try_from(&document).ok());
+    match &of_json {
+        Some(event) => written(event),
+        None => {
+            if let Ok(event) = RawDocument::from_bytes(data) {
+                written(event);
+            }
+        }
+    }
+}
+
+fn written(event: &RawDocument) {
+    let Ok(document) = Document::try_from(event) else {
+        // Bytes that are no BSON inside: an error, or a part of the event that nobody looked at.
+        let _ = plain_event(event, JsonMode::Plain, None);
+        let _ = plain_event_bson(event);
+        return;
+    };
+    let value = Bson::Document(document.clone());
+    if depth(&value) > DEEPEST {
+        return;
+    }
+    for mode in [JsonMode::Plain, JsonMode::Relaxed, JsonMode::Canonical, JsonMode::Strict] {
+        let text = plain_event(event, mode, Some("p")).expect("what is BSON can be written");
+        assert!(!text.contains(['\n', '\r']), "an event stream takes one line: {text}");
+        let json: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        let members: Vec<&str> =
+            json.as_object().expect("an object").keys().map(String::as_str).take(4).collect();
+        assert_eq!(members, ["fullDocument", "documentKey", "updateDescription", "operationType"]);
+        for hidden in ["_id", "ns", "clusterTime", "wallTime", "lsid", "txnNumber", "collectionUUID"] {
+            assert!(json.get(hidden).is_none(), "{hidden} stays out");
+        }
+        assert_eq!(
+            json.get("position").and_then(Value::as_str),
+            Some("p"),
+            "the position is the last member"
+        );
+    }
+    if !has_twice(event) && !has_key(&value, |key| key.starts_with('$')) {
+        agrees(event, &document);
+    }
+    let again = plain_event_bson(event).expect("what is BSON can be written");
+    let again = Document::try_from(&*again).expect("it is BSON");
+    for name in ["fullDocument", "documentKey", "operationType"] {
+        let (one, other) = (document.get(name).unwrap_or(&Bson::Null), again.get(name).expect("it is there"));
+        assert_eq!(crate::values::bytes(one), crate::values::bytes(other), "{name}, byte for byte");
+    }
+}
+
+/// The writer of the library says the same.
+fn agrees(event: &RawDocument, document: &Document) {
+    let text = |mode| plain_event(event, mode, None).expect("what is BSON can be written");
+    let read = |text: String| serde_json::from_str::<Value>(&text).expect("JSON");
+    let (canonical, relaxed) = (read(text(JsonMode::Canonical)), read(text(JsonMode::Relaxed)));
+    for (name, value) in document.iter().filter(|(name, _)| *name == "fullDocument" || *name == "documentKey")
+    {
+        let library = value.clone().into_canonical_extjson();
+        assert_eq!(numbers(&canonical[name]), numbers(&library), "{name}");
+        let library = value.clone().into_relaxed_extjson();
+        assert_eq!(numbers(&relaxed[name]), numbers(&library), "{name}");
+    }
+}
+
+/// The numbers in `$numberDouble` by their value: one has many texts.
+fn numbers(json: &Value) -> Value {
+    match json {
+        Value::Array(values) => values.iter().map(numbers).collect(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, value)| {
+                let number = value.as_str().filter(|_| name == "$numberDouble");
+                let number =
+                    number.and_then(|text| text.parse::<f64>().ok()).filter(|number| number.is_finite());
+                (name.clone(), number.map_or_else(|| numbers(value), |number| format!("{number:?}").into()))
+            })
+            .collect(),
+        other => other.clone(),
+    }
+}
+
+/// Whether an object has a key twice: BSON can, and JSON's readers take one of the two.
+fn has_twice(document: &RawDocument) -> bool {
+    let mut seen = std::collections::HashSet::new();
+    document.into_iter().flatten().any(|(name, value)| {
+        !seen.insert(name.as_str().to_owned())
+            || match value {
+                bson::RawBsonRef::Document(inner) => has_twice(inner),
+                bson::RawBsonRef::Array(inner) => {
+                    inner.into_iter().flatten().any(|value| value.as_document().is_some_and(has_twice))
+                }
+                _ => false,
+            }
+    })
+}
