@@ -40,6 +40,10 @@ pub const WORKER_BUILD: Tool =
 pub const CARGO_DENY: Tool =
     Tool { package: "cargo-deny", program: "cargo-deny", version: Version::Pinned("0.20.2") };
 
+/// Builds and runs the fuzz targets.
+pub const CARGO_FUZZ: Tool =
+    Tool { package: "cargo-fuzz", program: "cargo-fuzz", version: Version::Pinned("0.13.2") };
+
 impl Tool {
     /// Where the program is, after installing it if needed.
     pub fn install(self) -> Result<PathBuf> {

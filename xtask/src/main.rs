@@ -2,6 +2,7 @@
 
 mod bench;
 mod dev;
+mod fuzz;
 mod ports;
 mod seed;
 mod soak;
@@ -29,6 +30,8 @@ enum Command {
     Test(test::Options),
     /// Let everything fail for a long time, and see that no client loses an event: a quarter of an hour.
     Soak(soak::Options),
+    /// Look for inputs that break what reads them; the tests only run those that were found.
+    Fuzz(fuzz::Options),
     /// Measure on this machine.
     Bench(bench::Options),
     /// Build the edge worker as it is deployed; `wrangler` calls it.
@@ -51,6 +54,7 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Dev(options) => dev::run(options).await.map(|()| ExitCode::SUCCESS),
         Command::Test(options) => test::run(options).await,
         Command::Soak(options) => soak::run(options).await,
+        Command::Fuzz(options) => fuzz::run(options).await,
         Command::Bench(options) => bench::run(options).await.map(|()| ExitCode::SUCCESS),
         Command::Worker => parts::worker::build().map(|()| ExitCode::SUCCESS),
     }
