@@ -8,13 +8,13 @@ const ACCEPTED = /^Change Stream requires/;
  * Asks by a plain GET why a handshake failed: a WebSocket shows no status and no body.
  *
  * @param address the one that the socket used, `ws:` or `wss:`
- * @returns undefined when it would be accepted now, or when no answer came
+ * @returns `accepted` when it would be accepted now, undefined when no answer came
  */
 export async function whyRefused(
   address: string,
   token: string | undefined,
   credentials: RequestCredentials | undefined,
-): Promise<RefusedError | undefined> {
+): Promise<RefusedError | 'accepted' | undefined> {
   const controller = new AbortController();
   const timer = setTimeout(() => controller.abort(), TIMEOUT);
   try {
@@ -32,7 +32,7 @@ export async function whyRefused(
       // A proxy's page: the status alone counts.
     }
     const message: string = body?.message ?? `the server answered ${answer.status}`;
-    if (ACCEPTED.test(message)) return undefined;
+    if (ACCEPTED.test(message)) return 'accepted';
     const exception = body?._exceptions?.[0]?.exception;
     return new RefusedError(message, answer.status, exception, seconds(answer.headers.get('Retry-After')));
   } catch {

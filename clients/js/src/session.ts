@@ -49,6 +49,10 @@ export class Session<T> {
   #refresh = false;
   /** The server knows no v1. */
   #plain = false;
+  /** The server seems to know no sub-protocols at all: none are offered. */
+  #bare = false;
+  /** Handshakes in a row that failed, though the server would accept them. */
+  #unanswered = 0;
 
   /** Behind the last item that is on its way to the consumer: where a new connection continues. */
   #position: Position | undefined;
@@ -154,7 +158,7 @@ export class Session<T> {
       position: this.#plain ? 'true' : undefined,
     });
     // Plain stands behind v1: a server takes the first that it knows.
-    const protocols = [V1, PLAIN, ...(this.#token ? [`bearer.${this.#token}`] : [])];
+    const protocols = this.#bare ? [] : [V1, PLAIN, ...(this.#token ? [`bearer.${this.#token}`] : [])];
     try {
       this.#connection = new Connection(this.#socketType, address, protocols, {
         opened: (protocol) => this.#opened(protocol),
@@ -277,6 +281,8 @@ export class Session<T> {
 
   #closed(code: number, reason: string): void {
     const error = new ClosedError(code, reason);
+    this.#bare = false;
+    this.#unanswered = 0;
     const advice = adviceOf(code);
     const canRefresh = typeof this.#options.token === 'function';
     if (advice === 'stop' || (advice === 'refresh' && !canRefresh)) return this.close(error);
@@ -298,6 +304,12 @@ export class Session<T> {
     // The network may have come back meanwhile, and another attempt been made.
     if (this.#connection !== connection) return;
     if (!refusal) return this.#failed(new StreamError('the server cannot be reached'));
+    if (refusal === 'accepted') {
+      // It is back by now; or it knows no sub-protocols, and a browser ends a handshake that leaves its offer unanswered.
+      // A token and a snapshot could not be had without them.
+      this.#bare = ++this.#unanswered % 2 === 0 && !this.#token && !this.#options.snapshot;
+      return this.#failed(new StreamError('the handshake failed'));
+    }
     const { status } = refusal;
     if ((status === 401 || status === 403) && typeof this.#options.token === 'function' && !this.#refresh) {
       this.#refresh = true;

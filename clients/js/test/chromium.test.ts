@@ -74,7 +74,7 @@ beforeEach(async () => {
         import { watch } from './index.js';
         const seen = globalThis.seen = { numbers: [], pause: 0, gaps: 0, ended: undefined, asked: [] };
         const stream = globalThis.stream = watch('ws://127.0.0.1:${network.port}/numbers/_streams/all', {
-          token: ({ refresh }) => 'token-' + seen.asked.push(refresh),
+          token: ({ refresh }) => (globalThis.isAnonymous ? undefined : 'token-' + seen.asked.push(refresh)),
         });
         let last = Date.now();
         stream.on('event', ({ event }) => {
@@ -199,6 +199,15 @@ test('in Chromium, a token that expires is renewed, in place and after 4401', op
   const seen = await assertClean();
   assert.deepEqual(seen.asked, [false, true, true]);
   assert.equal(server.client.token, 'token-3');
+});
+
+test('in Chromium, which ends a handshake that answers no sub-protocol, a server without them is followed', options, async () => {
+  await page.evaluate(() => Object.assign(globalThis, { isAnonymous: true }));
+  server.knowsProtocols = false;
+  server.cut();
+  await until('it is back', () => server.clients.size === 1);
+  await assertClean();
+  assert.deepEqual(server.handshakes.slice(1).map(({ protocols }) => protocols.length > 1), [true, true, false, false]);
 });
 
 test('in Chromium, a refused handshake is explained by a plain GET, from another origin', options, async () => {

@@ -34,6 +34,7 @@ export class FakeServer {
   /** What is done with a client that was let in; unless replaced it gets `ready` and what it missed. */
   greet = (client: Client): void => this.welcome(client);
   knowsV1 = true;
+  knowsProtocols = true;
   knowsPositions = true;
   snapshot: object[] = [];
   /** What else there is to read. */
@@ -145,7 +146,7 @@ export class FakeServer {
   #log: object[] = [];
 
   #knows(protocol: string): boolean {
-    return protocol === 'tailrace.plain' || (this.knowsV1 && protocol === 'tailrace.v1.json');
+    return this.knowsProtocols && (protocol === 'tailrace.plain' || (this.knowsV1 && protocol === 'tailrace.v1.json'));
   }
 
   #urlOf(request: IncomingMessage): URL {
@@ -168,7 +169,7 @@ export class FakeServer {
         socket: webSocket,
         url,
         token,
-        plain: webSocket.protocol === 'tailrace.plain',
+        plain: webSocket.protocol !== 'tailrace.v1.json',
         received: [],
         say: (message) => webSocket.send(typeof message === 'string' ? message : JSON.stringify(message)),
       };

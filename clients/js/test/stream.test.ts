@@ -361,6 +361,28 @@ test('a server that is away is found again when it is back', async () => {
   assert.ok(!types(seen.items).includes('gap'));
 });
 
+test('a server without sub-protocols, as others are, is spoken to plainly without offering any', async () => {
+  server.knowsProtocols = false;
+  const stream = open();
+  const seen = collect(stream);
+  await opened(stream);
+  server.publish();
+  server.cut();
+  server.publish();
+  await until('both have come', () => seen.numbers.length === 2);
+  assert.deepEqual(seen.numbers, upTo(2));
+  assert.ok(!types(seen.items).includes('gap'));
+});
+
+test('a handshake that fails once is no sign of a server without sub-protocols', async () => {
+  server.knowsProtocols = false;
+  const stream = open();
+  await until('it waits', () => stream.state.name === 'waiting');
+  server.knowsProtocols = true;
+  await opened(stream);
+  assert.equal(server.client.plain, false);
+});
+
 test('a server without v1 is spoken to plainly, with positions', async () => {
   server.knowsV1 = false;
   const stream = open();
