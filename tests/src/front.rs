@@ -4,6 +4,7 @@ use parts::deployment::{Addresses, Deployment};
 use tokio::sync::OnceCell;
 
 use crate::Database;
+use crate::soak::Scale;
 
 /// Where clients come in. Both must behave alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,9 +82,6 @@ macro_rules! both_fronts {
 /// A test that hangs fails.
 #[doc(hidden)]
 pub async fn bounded(test: impl Future<Output = ()>) {
-    assert!(
-        tokio::time::timeout(crate::WHOLE_TEST, test).await.is_ok(),
-        "the test takes longer than {:?}",
-        crate::WHOLE_TEST
-    );
+    let limit = crate::WHOLE_TEST * Scale::given().pick(1, 4);
+    assert!(tokio::time::timeout(limit, test).await.is_ok(), "the test takes longer than {limit:?}");
 }

@@ -29,6 +29,7 @@ pub mod issuer;
 pub mod proxy;
 pub mod refusal;
 pub mod soak;
+pub mod tab;
 pub mod token;
 pub mod web_socket;
 pub mod witness;

@@ -27,7 +27,7 @@ mod writer;
 pub use crowd::{Crowd, Servers};
 pub use delays::Delays;
 pub use members::Members;
-pub use verdict::Verdict;
+pub use verdict::{Seen, Verdict};
 pub use wire::{Form, Refused, Told, Wire};
 pub use writer::Writer;
 
