@@ -22,14 +22,15 @@ use crate::{
     body::Body,
     catalog::Catalog,
     config::{Config, ConfigError},
-    edge, health,
+    edge, follow, health,
     hub::Hub,
     metrics::Metrics,
     mongo::Mongo,
-    permission::{self, Action},
+    permission::{May, Permissions},
     routes::Upgrade,
     seal::PositionKey,
-    stream,
+    sessions::Sessions,
+    stream::{self, Wish},
     watcher::{self, Scope},
 };
 
@@ -48,6 +49,10 @@ pub struct App {
     pub origins: Origins,
     /// Who calls.
     pub authenticator: Authenticator,
+    /// Who may do what.
+    pub permissions: Arc<Permissions>,
+    /// Who follows which stream, and by what right.
+    pub sessions: Arc<Sessions>,
     /// What is declared.
     pub catalog: Arc<Catalog>,
     /// What is followed.
@@ -65,7 +70,11 @@ impl App {
         let mongo = Mongo::new(&config.mongodb, &metrics).await?;
         let mounts = config.mounts(mongo.default_database())?;
         let origins = Origins::new(&config.origins).map_err(ConfigError)?;
-        let authenticator = Authenticator::new(&config.auth, &config.edge).map_err(ConfigError)?;
+        let authenticator =
+            Authenticator::new(&config.auth, &config.edge, config.admits_anonymous()).map_err(ConfigError)?;
+        let sessions = Arc::new(Sessions::default());
+        let permissions = Permissions::new(&config, &mongo.operations, Arc::clone(&sessions));
+        let permissions = permissions.map_err(ConfigError)?;
         let hub = Hub::new(mongo.clone(), &config.limits, Arc::clone(&metrics));
         // A database that every node of the deployment agrees on.
         let first_mounted =
@@ -81,6 +90,9 @@ impl App {
             let metrics = Arc::clone(&metrics);
             tokio::spawn(watcher::run(mongo.streams.clone(), scope, Arc::clone(&catalog), metrics));
         }
+        if let Some(collection) = permissions.collection() {
+            tokio::spawn(follow::run(mongo.streams.clone(), collection.clone(), Arc::clone(&permissions)));
+        }
         let sockets = TaskTracker::new();
         Ok(Arc::new(Self {
             config,
@@ -89,6 +101,8 @@ impl App {
             mounts,
             origins,
             authenticator,
+            permissions,
+            sessions,
             catalog,
             hub,
             position_key,
@@ -140,7 +154,7 @@ impl App {
             Ok(Route::Ready) => return health::ready(self, head).await,
             Ok(Route::EdgeSettings) => {
                 let asker = self.authenticator.authenticate_edge(head, now)?;
-                return Ok(edge::settings(self, head, &asker));
+                return edge::settings(self, head, &asker);
             }
             Ok(Route::EdgeDefinitions(namespace)) => {
                 let asker = self.authenticator.authenticate_edge(head, now)?;
@@ -156,24 +170,29 @@ impl App {
         }
         verdict.admit()?;
         head.check_length()?;
-        let address = address?;
-        permission::check(&self.config.auth, &caller, &Action::of(&address.route, &head.method))?;
-        match &address.route {
-            Route::Stream(namespace, name) => {
-                let opened = stream::open(self, head, upgrade, &caller, namespace, name).await;
-                match opened {
-                    Err(refusal) if stops_event_source(head, &refusal) => {
-                        Ok(answer::empty(StatusCode::NO_CONTENT))
-                    }
-                    opened => opened,
+        let access = self.permissions.current()?;
+        let address = address.map_err(|refusal| access.unresolved(&caller.identity, refusal))?;
+        if let Route::Stream(namespace, name) = &address.route {
+            let wanted = Wish { head, caller: &caller, address: &address, namespace, name };
+            return match stream::open(self, &wanted, upgrade).await {
+                Err(refusal) if stops_event_source(head, &refusal) => {
+                    Ok(answer::empty(StatusCode::NO_CONTENT))
                 }
+                opened => opened,
+            };
+        }
+        let may = May { access: &access, head, caller: &caller };
+        let grant = may.decide(&address)?;
+        match &address.route {
+            Route::Streams(namespace) => stream::list(self, &may, &address, namespace).await,
+            Route::Collection(namespace) => {
+                collection::answer(self, &may, &grant, body, &address, namespace).await
             }
-            Route::Streams(namespace) => stream::list(self, head, &address, namespace).await,
-            Route::Collection(namespace) => collection::answer(self, head, body, &address, namespace).await,
-            Route::Document(namespace, id) => document::answer(self, head, body, namespace, id).await,
+            Route::Document(namespace, id) => document::answer(self, head, &grant, body, namespace, id).await,
             Route::Database(database) => database::answer(self, head, body, &address, database).await,
             Route::Root => database::root(self, head).await,
-            Route::Metrics
+            Route::Stream(..)
+            | Route::Metrics
             | Route::Health
             | Route::Ready
             | Route::EdgeSettings

@@ -5,17 +5,22 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
 
+use bson::Document;
 use serde::Deserialize;
 use shared::{
     address::{Mount, Mounts},
-    name::DatabaseName,
+    name::{DatabaseName, Namespace},
     origin::Origins,
+    permission::Rules,
     variables::OperatorCheck,
 };
 
 use tracing_subscriber::EnvFilter;
 
-use crate::authentication::{AuthConfig, Authenticator, EdgeConfig, Secret};
+use crate::{
+    authentication::{AuthConfig, Authenticator, EdgeConfig, Secret},
+    follow::CollectionPath,
+};
 
 /// The prefix of every variable that is ours in the environment.
 const PREFIX: &str = "TAILRACE_";
@@ -37,6 +42,10 @@ pub struct Config {
     pub mounts: Vec<Mount>,
     /// Who callers are.
     pub auth: AuthConfig,
+    /// Who may do what, as `shared::permission` reads it. Without any, whoever has a good token reads and follows.
+    pub permissions: Vec<Document>,
+    /// A collection with more of them, as `app.acl`; a change of it acts within a second.
+    pub permissions_collection: Option<CollectionPath>,
     /// The edge workers that this backend believes.
     pub edge: EdgeConfig,
     /// Sizes, counts, and times that bound what a client can take.
@@ -59,6 +68,8 @@ impl Default for Config {
             mongodb: MongoConfig::default(),
             mounts: Vec::new(),
             auth: AuthConfig::default(),
+            permissions: Vec::new(),
+            permissions_collection: None,
             edge: EdgeConfig::default(),
             limits: Limits::default(),
             origins: Vec::new(),
@@ -267,9 +278,9 @@ impl Config {
         if !self.mounts.is_empty() {
             Mounts::new(&self.mounts).map_err(ConfigError)?;
         }
-        // `permissions` is not a key yet.
-        self.auth.check_anonymous(self.listen, false).map_err(ConfigError)?;
-        Authenticator::new(&self.auth, &self.edge).map_err(ConfigError)?;
+        Rules::configured(&self.permissions).map_err(ConfigError)?;
+        self.auth.check_anonymous(self.listen, self.has_permissions()).map_err(ConfigError)?;
+        Authenticator::new(&self.auth, &self.edge, self.admits_anonymous()).map_err(ConfigError)?;
         Origins::new(&self.origins).map_err(|why| ConfigError(format!("origins: {why}")))?;
         Ok(())
     }
@@ -284,6 +295,21 @@ impl Config {
             ConfigError(format!("mongodb.uri names the database {name:?}, which cannot be served"))
         })?;
         Ok(Mounts::of_database(&database))
+    }
+
+    /// Whether rules decide.
+    pub fn has_permissions(&self) -> bool {
+        !self.permissions.is_empty() || self.permissions_collection.is_some()
+    }
+
+    /// Whether a caller without credentials may get an answer: everybody may, or the rules say what such callers may.
+    pub fn admits_anonymous(&self) -> bool {
+        self.auth.anonymous || self.has_permissions()
+    }
+
+    /// The collection of users, if there is one that an address reaches.
+    pub fn users_namespace(&self) -> Option<Namespace> {
+        None
     }
 
     /// Whether operators in `avars` are refused.

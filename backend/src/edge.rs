@@ -4,6 +4,7 @@ use http::{HeaderValue, StatusCode, header};
 use shared::{
     edge_definitions::{self, MAC_HEADER, Settings, Signed},
     name::Namespace,
+    permission,
     refusal::Refusal,
     request::Head,
 };
@@ -12,13 +13,14 @@ use warp::reply::Response;
 use crate::{answer, app::App, authentication::EdgeCaller};
 
 /// `GET /_edge`
-pub fn settings(app: &App, head: &Head, asker: &EdgeCaller) -> Response {
+pub fn settings(app: &App, head: &Head, asker: &EdgeCaller) -> Result<Response, Refusal> {
     let settings = Settings {
         mounts: app.mounts.configured().to_vec(),
         origins: app.origins.clone(),
         check_operators: app.config.aggregation_check_operators,
+        access: permission::Written::from(&*app.permissions.current()?),
     };
-    respond(head, app.authenticator.sign_settings(asker, &settings))
+    Ok(respond(head, app.authenticator.sign_settings(asker, &settings)))
 }
 
 /// `GET /_edge/<db>/<coll>`: read from the database, so that the edge never refuses what was declared a moment ago.

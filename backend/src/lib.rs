@@ -3,7 +3,8 @@
 //! An event's way is the order of the modules: a [`cursor`] reads it, its [`source`] hands it on, the [`hub`] knows who
 //! shares the source, a [`subscription`] queues it, and [`websocket`] or [`sse`] writes it. A request's way is [`server`] → [`routes`] →
 //! [`app`] → [`stream`] or [`api`]. What is declared comes from [`metadata`], is kept by the [`catalog`], and is followed
-//! by the [`watcher`]. What operators need to know is counted in [`metrics`], and answered by [`admin`].
+//! by the [`watcher`]. Who may do what is decided by the [`permission`]s; the [`sessions`] that they let in are judged
+//! again when they change. What operators need to know is counted in [`metrics`], and answered by [`admin`].
 
 pub mod admin;
 pub mod answer;
@@ -19,6 +20,7 @@ pub mod cursor;
 pub mod edge;
 pub mod event;
 pub mod expiry;
+pub mod follow;
 pub mod health;
 pub mod hub;
 pub mod logging;
@@ -32,6 +34,7 @@ pub mod request_line;
 pub mod routes;
 pub mod seal;
 pub mod server;
+pub mod sessions;
 pub mod snapshot;
 pub mod source;
 pub mod sse;

@@ -13,7 +13,9 @@ use crate::{
     event::{Form, snapshot_end},
     expiry,
     metrics::{self, Written},
+    sessions::Registration,
     snapshot::Frames,
+    stream::Client,
     subscription::{Delivery, Subscription},
 };
 
@@ -21,6 +23,9 @@ use crate::{
 struct Session {
     subscription: Subscription,
     figures: metrics::Subscriber,
+    /// By what right the stream is open: it is judged again when rights change.
+    #[expect(dead_code, reason = "it is in the list for as long as it is held")]
+    registration: Registration,
     /// The current documents, where the client wants them first.
     snapshot: Option<Frames>,
     form: Form,
@@ -32,19 +37,19 @@ struct Session {
 /// The answer: a body that goes on until one side ends it.
 pub fn respond(
     subscription: Subscription,
-    figures: metrics::Subscriber,
+    client: Client,
     snapshot: Option<Frames>,
-    form: Form,
-    expires_at: Option<u64>,
     keepalive_seconds: u64,
 ) -> Response {
-    let expires = expires_at.and_then(expiry::moment_of);
     let keepalive = Duration::from_secs(keepalive_seconds);
     // The first block makes proxies and `fetch` hand on the head at once, and a client that loses the connection before the
     // first event continues from here; not one that has yet to read its snapshot.
     let start = subscription.start().filter(|_| snapshot.is_none());
     let start = start.map_or_else(|| ": open\n\n".to_owned(), |id| format!(": open\nid: {id}\n\n"));
-    let session = Session { subscription, figures, snapshot, form, expires, keepalive, ended: false };
+    let Client { registration, figures, form, expires_at, .. } = client;
+    let expires = expires_at.and_then(expiry::moment_of);
+    let session =
+        Session { subscription, figures, registration, snapshot, form, expires, keepalive, ended: false };
     let opening = stream::once(async { Ok::<_, Infallible>(Bytes::from(start)) });
     let events = stream::unfold(session, |mut session| async move {
         let block = session.next().await?;
@@ -64,6 +69,14 @@ impl Session {
     async fn next(&mut self) -> Option<Bytes> {
         if self.ended {
             return None;
+        }
+        // Events wait until the snapshot is sent; a close does not.
+        if self.snapshot.is_some()
+            && let Some(closed @ Delivery::Close(_)) = self.subscription.try_next()
+        {
+            let mut blocks = Vec::new();
+            self.write(&mut blocks, &mut Written::default(), closed);
+            return Some(blocks.into());
         }
         if let Some(block) = self.next_of_snapshot().await {
             return Some(block);

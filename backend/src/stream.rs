@@ -7,7 +7,9 @@ use serde_json::json;
 use shared::{
     address::Address,
     admission::{Admitted, StreamRequest, Wanted},
+    identity::Claims,
     name::{Namespace, StreamName},
+    permission::{Grant, Question},
     protocol::Protocol,
     refusal::{Kind, Refusal},
     request::Head,
@@ -23,10 +25,12 @@ use crate::{
     catalog::Declared,
     event::Form,
     hub::SourceKey,
-    mongo,
+    metrics, mongo,
+    permission::May,
     position::Position,
     routes::Upgrade,
     seal::Seal,
+    sessions::{Registration, Session},
     snapshot::{self, Reader},
     sse,
     subscription::Subscription,
@@ -39,31 +43,84 @@ const OPENS_WITHIN: Duration = Duration::from_secs(5);
 /// How often a definition may change while one request opens its stream.
 const ATTEMPTS: usize = 10;
 
+/// Who wants to follow what.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    /// The request.
+    pub head: &'a Head,
+    /// Whose it is.
+    pub caller: &'a Caller,
+    /// Where it goes.
+    pub address: &'a Address,
+    /// The collection there.
+    pub namespace: &'a Namespace,
+    /// The stream's name.
+    pub name: &'a StreamName,
+}
+
+/// A stream that is open for one client.
+#[derive(Debug)]
+pub struct Opened {
+    /// Its events.
+    pub subscription: Subscription,
+    /// By what right it is open.
+    pub registration: Registration,
+    reader: Option<Reader>,
+    request: StreamRequest,
+}
+
+/// Whom an open stream serves, and how.
+#[derive(Debug)]
+pub struct Client {
+    /// By what right: it is judged again when rights change, for as long as this is held.
+    pub registration: Registration,
+    /// Counts what is sent.
+    pub figures: metrics::Subscriber,
+    /// The form in which events go out.
+    pub form: Form,
+    /// Whether the client continues behind a position.
+    pub returns: bool,
+    /// When its credentials run out, in Unix seconds.
+    pub expires_at: Option<u64>,
+}
+
 /// Answers a request for a stream.
-pub async fn open(
-    app: &Arc<App>,
-    head: &Head,
-    upgrade: Option<Upgrade>,
-    caller: &Caller,
-    namespace: &Namespace,
-    name: &StreamName,
-) -> Result<Response, Refusal> {
+pub async fn open(app: &Arc<App>, wish: &Wish<'_>, upgrade: Option<Upgrade>) -> Result<Response, Refusal> {
     let opening = async {
-        app.catalog.check_followed().await?;
         for _ in 0..ATTEMPTS {
-            let (declared, admitted) = admit(app, head, caller, namespace, name).await?;
-            let (subscription, reader) = subscribe(app, namespace, &admitted).await?;
-            // The definition may have changed between its reading and the subscription; then nobody closes this one.
-            if app.catalog.is_current(namespace, &declared) {
-                return Ok((subscription, reader, admitted.request));
+            if let Some(opened) = attempt(app, wish).await? {
+                return Ok(opened);
             }
         }
         Err(Refusal::new(Kind::Unavailable, "the definition keeps changing"))
     };
-    let (subscription, reader, request) = timeout(OPENS_WITHIN, opening).await.unwrap_or_else(|_| {
+    let opened = timeout(OPENS_WITHIN, opening).await.unwrap_or_else(|_| {
         Err(Refusal::new(Kind::Unavailable, "MongoDB did not open the stream in time"))
     })?;
-    respond(app, upgrade, caller, subscription, reader, request)
+    respond(app, upgrade, wish.caller, opened)
+}
+
+/// Judges and opens; `None` when what was judged by has changed in the meantime: then nobody closes this one.
+async fn attempt(app: &App, wish: &Wish<'_>) -> Result<Option<Opened>, Refusal> {
+    let Wish { head, caller, address, namespace, .. } = *wish;
+    let access = app.permissions.current()?;
+    let now = DateTime::now();
+    let query = head.query.as_deref();
+    let identity = &caller.identity;
+    let grant = access.decide(&Question { identity, method: &head.method, address, query, now })?;
+    app.catalog.check_followed().await?;
+    let (declared, admitted) = admit(app, wish, &grant, now).await?;
+    let (subscription, reader) = subscribe(app, namespace, &admitted).await?;
+    let registration = app.sessions.enter(Session {
+        identity: identity.clone(),
+        address: address.clone(),
+        query: head.query.clone(),
+        now,
+        grant,
+        queue: Arc::clone(subscription.queue()),
+    });
+    let current = app.catalog.is_current(namespace, &declared) && app.permissions.is_current(&access);
+    Ok(current.then_some(Opened { subscription, registration, reader, request: admitted.request }))
 }
 
 /// Joins or opens the source; and opens the snapshot, if one is wanted, of the moment behind which the subscription begins.
@@ -97,17 +154,23 @@ fn respond(
     app: &Arc<App>,
     upgrade: Option<Upgrade>,
     caller: &Caller,
-    subscription: Subscription,
-    reader: Option<Reader>,
-    request: StreamRequest,
+    opened: Opened,
 ) -> Result<Response, Refusal> {
+    let Opened { subscription, registration, reader, request } = opened;
+    let returns = request.resume_after.is_some();
+    let client = |form| Client {
+        registration,
+        figures: app.metrics.subscriber(form),
+        form,
+        returns,
+        expires_at: caller.expires_at,
+    };
     match request.wanted {
         Wanted::EventStream => {
             let form = Form::Sse(request.json_mode);
             let snapshot = reader.map(|reader| reader.into_frames(form, Arc::clone(&app.metrics)));
-            let figures = app.metrics.subscriber(form);
             let keepalive = app.config.limits.ping_seconds;
-            Ok(sse::respond(subscription, figures, snapshot, form, caller.expires_at, keepalive))
+            Ok(sse::respond(subscription, client(form), snapshot, keepalive))
         }
         Wanted::Upgrade { key, negotiated } => {
             let upgrade = upgrade.ok_or_else(|| {
@@ -124,11 +187,8 @@ fn respond(
             };
             let session = websocket::Session::new(
                 subscription,
-                app.metrics.subscriber(form),
+                client(form),
                 reader.map(|reader| reader.into_frames(form, Arc::clone(&app.metrics))),
-                form,
-                request.resume_after.is_some(),
-                caller.expires_at,
                 &app.config.limits,
             );
             app.sockets.spawn(async move {
@@ -162,18 +222,15 @@ fn position(seal: &Seal, sealed: Option<&str>) -> Result<Option<Position>, Refus
 /// moment ago on another node is never refused.
 async fn admit(
     app: &App,
-    head: &Head,
-    caller: &Caller,
-    namespace: &Namespace,
-    name: &StreamName,
+    wish: &Wish<'_>,
+    grant: &Grant,
+    now: DateTime,
 ) -> Result<(Arc<Declared>, Admitted), Refusal> {
-    let server = ServerVariables {
-        user: caller.identity.claims().map(shared::identity::Claims::document),
-        now: DateTime::now(),
-    };
+    let Wish { head, namespace, name, .. } = *wish;
+    let server = ServerVariables { user: wish.caller.identity.claims().map(Claims::document), now };
     let judge = |declared: &Declared| {
         let definitions = declared.exists.then_some(&declared.definitions);
-        shared::admission::judge(head, definitions, name, &server, app.config.operator_check())
+        shared::admission::judge(head, definitions, name, grant, &server, app.config.operator_check())
     };
     let declared = app.catalog.read(namespace).await?;
     if let Ok(admitted) = judge(&declared) {
@@ -184,13 +241,15 @@ async fn admit(
     Ok((declared, admitted))
 }
 
-/// `GET …/_streams`: the streams of a collection, with their addresses and the variables that they need.
+/// `GET …/_streams`: the streams of a collection that the caller may open, with their addresses and the variables that
+/// they need.
 pub async fn list(
     app: &App,
-    head: &Head,
+    may: &May<'_>,
     address: &Address,
     namespace: &Namespace,
 ) -> Result<Response, Refusal> {
+    let head = may.head;
     if !head.method.is_safe() {
         return Err(Refusal::method_not_allowed(head.method.as_str(), "GET, HEAD, OPTIONS"));
     }
@@ -205,6 +264,10 @@ pub async fn list(
             // A broken one cannot be opened; its own address tells why.
             let definition = definition.as_ref().ok()?;
             let href = format!("{}/{}", address.canonical, encoded(name));
+            let stream = app.mounts.resolve(&href).ok()?;
+            if !may.follows(&stream) {
+                return None;
+            }
             let variables: Vec<_> = definition
                 .variables()
                 .iter()
@@ -216,6 +279,7 @@ pub async fn list(
     Ok(answer::json(json!(streams).to_string()))
 }
 
-fn encoded(name: &StreamName) -> String {
+/// A stream's name as a segment of a path.
+pub(crate) fn encoded(name: &StreamName) -> String {
     percent_encoding::utf8_percent_encode(name.as_str(), percent_encoding::NON_ALPHANUMERIC).to_string()
 }

@@ -183,6 +183,17 @@ impl Queue {
         self.taken.notify_one();
     }
 
+    /// Ends the queue at once: what waits in it is not for this subscriber any more.
+    pub(crate) fn cut(&self, close: Close) {
+        let mut state = self.state();
+        state.events = VecDeque::new();
+        state.bytes = 0;
+        state.close = Some(close);
+        drop(state);
+        self.arrived.notify_one();
+        self.taken.notify_one();
+    }
+
     fn take(&self) -> Option<Delivery> {
         let mut state = self.state();
         if let Some(event) = state.events.pop_front() {
@@ -302,6 +313,18 @@ mod tests {
         queue.close(Close::Gone);
         assert!(matches!(queue.take(), Some(Delivery::Event(_))));
         assert!(matches!(queue.take(), Some(Delivery::Close(Close::DefinitionChanged))));
+    }
+
+    #[test]
+    fn what_waits_for_one_whose_rights_are_gone_is_not_delivered() {
+        let queue = Queue::new(1000, None);
+        queue.push(&[event(1)]);
+        queue.close(Close::DefinitionChanged);
+        queue.cut(Close::NoLongerPermitted);
+        assert!(matches!(queue.take(), Some(Delivery::Close(Close::NoLongerPermitted))));
+        queue.push(&[event(1)]);
+        assert!(matches!(queue.take(), Some(Delivery::Close(Close::NoLongerPermitted))));
+        assert_eq!(queue.bytes(), 0);
     }
 
     #[test]

@@ -3,21 +3,19 @@
 use std::{sync::Arc, time::Duration};
 
 use bson::{Document, RawDocument, doc};
-use futures_util::StreamExt;
 use mongodb::{Client, error::Error, raw_batch_cursor::RawBatchCursor};
 use shared::name::{CollectionName, DatabaseName, Namespace};
-use tokio::time::timeout;
 
 use crate::{
     backoff::Backoff,
     catalog::Catalog,
+    follow::Batches,
     metadata::PROPERTIES,
     metrics::{Metrics, Part},
     mongo,
 };
 
 const AWAIT: Duration = Duration::from_secs(1);
-const STALLED: Duration = Duration::from_secs(10);
 
 /// What one watcher follows.
 #[derive(Clone, Debug)]
@@ -87,21 +85,16 @@ async fn open(client: &Client, scope: &Scope) -> Result<RawBatchCursor, Error> {
     client.database(database).aggregate(pipeline).batch_size(1000).max_await_time(AWAIT).batch().await
 }
 
-async fn read(mut cursor: RawBatchCursor, catalog: &Catalog) -> Result<(), Error> {
-    loop {
-        let batch = match timeout(STALLED, cursor.next()).await {
-            Ok(Some(batch)) => batch?,
-            Ok(None) => return Ok(()),
-            Err(_) => {
-                return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "no reply to getMore").into());
-            }
-        };
+async fn read(cursor: RawBatchCursor, catalog: &Catalog) -> Result<(), Error> {
+    let mut batches = Batches::new(cursor);
+    while let Some(batch) = batches.next().await? {
         for event in batch.doc_slices()? {
             if let Some(event) = event?.as_document() {
                 act(event, catalog).await?;
             }
         }
     }
+    Ok(())
 }
 
 async fn act(event: &RawDocument, catalog: &Catalog) -> Result<(), Error> {

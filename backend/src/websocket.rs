@@ -29,7 +29,9 @@ use crate::{
     event::{Event, Form, Frame, notice, snapshot_end},
     expiry,
     metrics::{self, Written},
+    sessions::Registration,
     snapshot::Frames,
+    stream::Client,
     subscription::{Delivery, Subscription},
 };
 
@@ -100,6 +102,9 @@ enum Ending {
 pub struct Session {
     subscription: Subscription,
     figures: metrics::Subscriber,
+    /// By what right the stream is open: it is judged again when rights change.
+    #[expect(dead_code, reason = "it is in the list for as long as it is held")]
+    registration: Registration,
     /// The current documents, where the client wants them first.
     snapshot: Option<Frames>,
     form: Form,
@@ -112,25 +117,21 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session that ends when the credentials do: `expires_at` is in Unix seconds.
-    ///
-    /// `returns`: the client continues behind a position.
+    /// A session that ends when the credentials do.
     pub fn new(
         subscription: Subscription,
-        figures: metrics::Subscriber,
+        client: Client,
         snapshot: Option<Frames>,
-        form: Form,
-        returns: bool,
-        expires_at: Option<u64>,
         limits: &Limits,
     ) -> Self {
         Self {
             subscription,
-            figures,
+            figures: client.figures,
+            registration: client.registration,
             snapshot,
-            form,
-            told_of_failure: returns,
-            expires: expires_at.and_then(expiry::moment_of),
+            form: client.form,
+            told_of_failure: client.returns,
+            expires: client.expires_at.and_then(expiry::moment_of),
             ping_every: Duration::from_secs(limits.ping_seconds),
             pong_within: Duration::from_secs(limits.pong_seconds),
             message_bytes: limits.message_bytes,
@@ -200,11 +201,8 @@ impl Session {
                         return Ending::Gone;
                     }
                 }
-                batch = next_batch(&mut self.snapshot) => {
-                    if let Err(ending) = self.send_snapshot(socket, batch).await {
-                        return ending;
-                    }
-                }
+                // Before the snapshot: a stream that is closed meanwhile, because rights have changed, ends at once. Events wait
+                // until the snapshot is sent.
                 delivery = self.subscription.next() => match delivery {
                     Delivery::Close(close) => return ending(close),
                     Delivery::Event(event) => {
@@ -217,6 +215,11 @@ impl Session {
                         }
                     }
                 },
+                batch = next_batch(&mut self.snapshot) => {
+                    if let Err(ending) = self.send_snapshot(socket, batch).await {
+                        return ending;
+                    }
+                }
             }
         }
     }

@@ -11,6 +11,7 @@ use shared::{
     identity::HEADER,
     name::StreamName,
     origin::Origins,
+    permission::Grant,
     refusal::{Kind, Refusal},
     request::Head,
     variables::{OperatorCheck, ServerVariables},
@@ -93,5 +94,5 @@ fn stripped(head: &Head) -> Head {
 fn judged(head: &Head) -> Result<Admitted, Refusal> {
     let server = ServerVariables { user: Some(doc! { "sub": "uji" }), now: DateTime::from_millis(0) };
     let name = StreamName::new("s").expect("a name");
-    admission::judge(head, Some(&DEFINITIONS), &name, &server, OperatorCheck::On)
+    admission::judge(head, Some(&DEFINITIONS), &name, &Grant::everything(), &server, OperatorCheck::On)
 }

@@ -23,7 +23,7 @@ const NOW: u64 = 1_700_000_000;
 static AUTHENTICATOR: LazyLock<Authenticator> = LazyLock::new(|| {
     let secret = [("TAILRACE_AUTH__JWT__SECRET".to_owned(), SECRET.to_owned())];
     let config = Config::load(None, secret, &Flags::new()).expect("a good configuration");
-    Authenticator::new(&config.auth, &config.edge).expect("a good configuration")
+    Authenticator::new(&config.auth, &config.edge, config.admits_anonymous()).expect("a good configuration")
 });
 
 /// Takes the input for a token; and its two first lines for header and claims, which are signed with the real key.

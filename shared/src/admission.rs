@@ -1,6 +1,6 @@
 //! The one judgement of a request for a stream: by the edge from cached definitions, by the backend from its own.
 //!
-//! Credentials and permissions come first and are judged elsewhere (401, 403). Here: 404 before 405 before 400, so that a
+//! Credentials and permissions come first (401, 403: `shared::permission`). Here: 404 before 405 before 400, so that a
 //! request for what does not exist learns nothing else.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -10,6 +10,7 @@ use crate::{
     definition::{Binding, Definition, Definitions},
     event_json::JsonMode,
     name::StreamName,
+    permission::Grant,
     protocol::{Negotiated, Protocol},
     refusal::{Kind, Refusal},
     request::{Head, Query},
@@ -58,11 +59,12 @@ pub struct Admitted {
     pub binding: Binding,
 }
 
-/// Judges a request for the stream `name`; `definitions` is `None` where the collection does not exist.
+/// Judges a request for the stream `name` of one who may follow it; `definitions` is `None` where the collection does not exist.
 pub fn judge(
     head: &Head,
     definitions: Option<&Definitions>,
     name: &StreamName,
+    grant: &Grant,
     server: &ServerVariables,
     operators: OperatorCheck,
 ) -> Result<Admitted, Refusal> {
@@ -85,7 +87,7 @@ pub fn judge(
     if snapshot {
         check_snapshot(&wanted, definition)?;
     }
-    let variables = Variables::parse(query.get("avars"), operators)?;
+    let variables = grant.variables(Variables::parse(query.get("avars"), operators)?)?;
     let binding = definition.bind(&variables, server)?;
     Ok(Admitted {
         request: StreamRequest { wanted, json_mode, position, snapshot, resume_after },

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::{address::Mount, identity::EdgeKeys, name::Namespace, origin::Origins};
+use crate::{address::Mount, identity::EdgeKeys, name::Namespace, origin::Origins, permission};
 
 /// The header of the answer that carries its MAC, as `<key id>.<base64url>`.
 pub const MAC_HEADER: HeaderName = HeaderName::from_static("tailrace-mac");
@@ -31,6 +31,8 @@ pub struct Settings {
     pub origins: Origins,
     /// Whether operators in `avars` are refused.
     pub check_operators: bool,
+    /// Who may do what.
+    pub access: permission::Written,
 }
 
 /// The definitions of one collection.
@@ -240,10 +242,16 @@ mod tests {
 
     #[test]
     fn settings_arrive() {
+        let access = permission::Access {
+            mode: permission::Mode::Holders,
+            roles: permission::RolesClaim::default(),
+            protected: vec![namespace("users")],
+        };
         let sent = Settings {
             mounts: vec![Mount { what: "/app".into(), at: "/".into() }],
             origins: Origins::new(["https://app.example"]).unwrap(),
             check_operators: true,
+            access: permission::Written::from(&access),
         };
         let signed = Signed::settings(&sent, &keys(), "chat").unwrap();
         assert_eq!(signed.read_settings(&keys(), "chat"), Ok(sent));

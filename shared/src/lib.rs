@@ -26,6 +26,7 @@ pub mod jwks;
 pub mod matcher;
 pub mod name;
 pub mod origin;
+pub mod permission;
 pub mod protocol;
 pub mod refusal;
 pub mod remote;

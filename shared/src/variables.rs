@@ -85,6 +85,18 @@ impl Variables {
     pub fn get(&self, name: &str) -> Option<&Bson> {
         reach(&self.0, name)
     }
+
+    /// The names that the client has sent, without those inside objects.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// The same with these values over them.
+    #[must_use]
+    pub(crate) fn with(mut self, values: &Document) -> Self {
+        self.0.extend(values.clone());
+        self
+    }
 }
 
 /// The server's variables for one connection.
@@ -168,7 +180,7 @@ pub(crate) fn is_known_name(name: &str) -> bool {
     }
 }
 
-fn reach<'a>(document: &'a Document, name: &str) -> Option<&'a Bson> {
+pub(crate) fn reach<'a>(document: &'a Document, name: &str) -> Option<&'a Bson> {
     if let Some(value) = document.get(name) {
         return Some(value);
     }

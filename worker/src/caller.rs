@@ -11,11 +11,12 @@ use worker::console_warn;
 
 use crate::{key_server, runtime, settings::Settings, webcrypto};
 
-/// Who sent the request: 401 for bad credentials, or for none where some are needed.
-pub(crate) async fn of(head: &Head, settings: &Settings) -> Result<Identity, Refusal> {
+/// Who sent the request: 401 for bad credentials, or for none where some are needed. `anonymous`: nobody needs some here,
+/// or the rules say what those may do who bring none.
+pub(crate) async fn of(head: &Head, settings: &Settings, anonymous: bool) -> Result<Identity, Refusal> {
     let refused = |message: &str| Refusal::new(Kind::Unauthenticated, message);
     match (Credentials::of(&head.headers, head.query.as_deref())?, &settings.tokens) {
-        (None, _) if settings.anonymous => Ok(Identity::Anonymous),
+        (None, _) if anonymous => Ok(Identity::Anonymous),
         (None, _) => Err(refused("credentials needed, expected a Bearer token")),
         (Some(_), None) => Err(refused("tokens are not accepted here")),
         (Some(credentials), Some(policy)) => verified(credentials.token(), policy).await,

@@ -2,13 +2,15 @@
 
 use std::rc::Rc;
 
+use bson::DateTime;
 use http::{HeaderName, HeaderValue, Method};
 use shared::{
     address::{Address, Route},
     admission::{self, stops_event_source},
-    identity::{Identity, Purpose, Statement},
+    identity::{Claims, Identity, Purpose, Statement},
     name::{Namespace, StreamName},
     origin::Verdict,
+    permission::{Grant, Mode, Question},
     refusal::{Kind, Refusal},
     request::Head,
     variables::ServerVariables,
@@ -72,7 +74,10 @@ async fn judged(
         return preflight(head, &*kept?, knowledge, cors).await;
     }
 
-    let identity = caller::of(head, knowledge.settings).await?;
+    // What is not known decides nothing yet: 503 comes before a 401 that may be wrong.
+    let by_rules = kept.as_ref().map_or(true, |deployment| matches!(deployment.access.mode, Mode::Rules(_)));
+    let anonymous = knowledge.settings.anonymous || by_rules;
+    let identity = caller::of(head, knowledge.settings, anonymous).await?;
     head.check_length()?;
     let call = Call { head, identity: &identity, knowledge };
     let kept = kept?;
@@ -143,9 +148,19 @@ impl Call<'_> {
     ) -> std::result::Result<(Address, Verdict), Refusal> {
         let origin = deployment.origins.judge(&self.head.headers);
         origin.admit()?;
-        let address = deployment.mounts.resolve(&self.head.path)?;
+        let access = &deployment.access;
+        let address = deployment.mounts.resolve(&self.head.path);
+        let address = address.map_err(|refusal| access.unresolved(self.identity, refusal))?;
+        let now = DateTime::from_millis(i64::try_from(runtime::now()).unwrap_or(i64::MAX));
+        let grant = access.decide(&Question {
+            identity: self.identity,
+            method: &self.head.method,
+            address: &address,
+            query: self.head.query.as_deref(),
+            now,
+        })?;
         match &address.route {
-            Route::Stream(_, name) => self.judge_stream(name, declared, deployment)?,
+            Route::Stream(_, name) => self.judge_stream(name, &grant, now, declared, deployment)?,
             Route::Health
             | Route::Ready
             | Route::Metrics
@@ -160,16 +175,14 @@ impl Call<'_> {
     fn judge_stream(
         &self,
         name: &StreamName,
+        grant: &Grant,
+        now: DateTime,
         declared: &Declared,
         deployment: &Deployment,
     ) -> std::result::Result<(), Refusal> {
-        let now = i64::try_from(runtime::now()).unwrap_or(i64::MAX);
-        let server = ServerVariables {
-            user: self.identity.claims().map(shared::identity::Claims::document),
-            now: bson::DateTime::from_millis(now),
-        };
+        let server = ServerVariables { user: self.identity.claims().map(Claims::document), now };
         // A plain GET goes on as well: positions, and what MongoDB says of values, the backend alone can judge.
-        admission::judge(self.head, declared.as_ref(), name, &server, deployment.operators).map(|_| ())
+        admission::judge(self.head, declared.as_ref(), name, grant, &server, deployment.operators).map(|_| ())
     }
 }
 

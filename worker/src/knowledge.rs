@@ -13,6 +13,7 @@ use shared::{
     identity::{Identity, Purpose, Statement},
     name::Namespace,
     origin::{Origins, Verdict},
+    permission::Access,
     refusal::{Kind, Refusal},
     variables::OperatorCheck,
 };
@@ -36,6 +37,7 @@ pub(crate) struct Deployment {
     pub(crate) mounts: Mounts,
     pub(crate) origins: Origins,
     pub(crate) operators: OperatorCheck,
+    pub(crate) access: Access,
 }
 
 /// The definitions of a collection; `None` where it has none.
@@ -143,12 +145,13 @@ impl Knowledge<'_> {
     }
 
     fn read_deployment(&self, signed: &Signed) -> Result<Deployment, String> {
-        let edge_definitions::Settings { mounts, origins, check_operators } =
+        let edge_definitions::Settings { mounts, origins, check_operators, access } =
             signed.read_settings(&self.settings.keys, &self.settings.deployment)?;
         Ok(Deployment {
             mounts: Mounts::new(&mounts)?,
             origins: self.settings.origins.clone().unwrap_or(origins),
             operators: if check_operators { OperatorCheck::On } else { OperatorCheck::Off },
+            access: access.read()?,
         })
     }
 

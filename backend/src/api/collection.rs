@@ -10,6 +10,7 @@ use shared::{
     definition::Definitions,
     event_json::JsonMode,
     name::Namespace,
+    permission::Grant,
     refusal::{Kind, Refusal},
     request::{Head, Query},
 };
@@ -26,19 +27,23 @@ use crate::{
     body::Body,
     metadata::{self, Expected, Owner, Properties, Written},
     mongo,
+    permission::May,
+    stream::encoded,
 };
 
 /// Answers a request for a collection.
 pub async fn answer(
     app: &Arc<App>,
-    head: &Head,
+    may: &May<'_>,
+    grant: &Grant,
     body: Body,
     address: &Address,
     namespace: &Namespace,
 ) -> Result<Response, Refusal> {
+    let head = may.head;
     match head.method {
-        Method::GET | Method::HEAD => list(app, head, address, namespace).await,
-        Method::POST => create(app, body, address, namespace).await,
+        Method::GET | Method::HEAD => list(app, may, grant, address, namespace).await,
+        Method::POST => create(app, grant, body, address, namespace).await,
         Method::PUT => write(app, head, body, namespace, Manner::Replace).await,
         Method::PATCH => write(app, head, body, namespace, Manner::Patch).await,
         Method::DELETE => delete(app, head, namespace).await,
@@ -59,8 +64,14 @@ pub async fn check_exists(app: &App, namespace: &Namespace) -> Result<(), Refusa
     if declared.exists { Ok(()) } else { Err(no_collection()) }
 }
 
-async fn list(app: &App, head: &Head, address: &Address, namespace: &Namespace) -> Result<Response, Refusal> {
-    let query = Query::parse(head.query.as_deref())?;
+async fn list(
+    app: &App,
+    may: &May<'_>,
+    _grant: &Grant,
+    address: &Address,
+    namespace: &Namespace,
+) -> Result<Response, Refusal> {
+    let query = Query::parse(may.head.query.as_deref())?;
     let representation = Representation::parse(&query)?;
     let mode = JsonMode::parse(query.get("jsonMode"))?;
     let wanted = DocumentQuery::parse(&query)?;
@@ -92,7 +103,11 @@ async fn list(app: &App, head: &Head, address: &Address, namespace: &Namespace) 
         properties.extend(stored.map(metadata::plain).unwrap_or_default());
         let links = Definitions::stored(properties.get("streams"))
             .iter()
-            .map(|(name, _)| (name.to_string(), format!("{}/_streams/{name}", address.canonical)))
+            .filter_map(|(name, _)| {
+                let href = format!("{}/_streams/{name}", address.canonical);
+                let stream = app.mounts.resolve(&format!("{}/_streams/{}", address.canonical, encoded(name)));
+                stream.is_ok_and(|stream| may.follows(&stream)).then(|| (name.to_string(), href))
+            })
             .collect();
         (properties, links)
     };
@@ -102,6 +117,7 @@ async fn list(app: &App, head: &Head, address: &Address, namespace: &Namespace) 
 
 async fn create(
     app: &App,
+    _grant: &Grant,
     body: Body,
     address: &Address,
     namespace: &Namespace,

@@ -9,6 +9,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use shared::{
     event_json::{JsonMode, write_document},
     name::Namespace,
+    permission::Grant,
     refusal::{Kind, Refusal},
     request::{Head, Query},
 };
@@ -35,6 +36,7 @@ pub fn collection<T: Send + Sync>(app: &App, namespace: &Namespace) -> Collectio
 pub async fn answer(
     app: &Arc<App>,
     head: &Head,
+    _grant: &Grant,
     body: Body,
     namespace: &Namespace,
     id: &str,

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr};
 use serde::Deserialize;
 use shared::{
     identity::EdgeKeys,
+    permission::RolesClaim,
     token::{Policy, Settings},
 };
 
@@ -39,6 +40,8 @@ pub struct AuthConfig {
     pub anonymous: bool,
     /// Allows `auth.anonymous` on an address that is not a loopback one. Default: false.
     pub anonymous_public: bool,
+    /// Where a token names its roles. Default: `roles`.
+    pub roles_claim: RolesClaim,
     /// Tokens that are accepted.
     pub jwt: JwtConfig,
 }
@@ -155,7 +158,7 @@ mod tests {
         let secret = |value: &str| JwtConfig { secret: Some(Secret::new(value)), ..JwtConfig::default() };
         let start = |jwt: JwtConfig, edge: EdgeConfig| {
             let auth = AuthConfig { jwt, ..AuthConfig::default() };
-            Authenticator::new(&auth, &edge).map(drop).unwrap_err()
+            Authenticator::new(&auth, &edge, false).map(drop).unwrap_err()
         };
         let keys = |value: &str| BTreeMap::from([("k1".to_owned(), Secret::new(value))]);
         let long = "a secret of more than 32 bytes, see";

@@ -58,8 +58,9 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// Checks the configuration. The error names the key and what it takes.
-    pub fn new(auth: &AuthConfig, edge: &EdgeConfig) -> Result<Self, String> {
+    /// Checks the configuration. The error names the key and what it takes. `admits_anonymous`: somebody who brings no
+    /// credentials is not refused here.
+    pub fn new(auth: &AuthConfig, edge: &EdgeConfig, admits_anonymous: bool) -> Result<Self, String> {
         let policy = auth.jwt.policy()?;
         let edge_keys = edge.checked_keys()?;
         if let Some(secret) = &auth.jwt.secret
@@ -74,7 +75,7 @@ impl Authenticator {
             _ => None,
         };
         Ok(Self {
-            anonymous: auth.anonymous,
+            anonymous: admits_anonymous,
             policy,
             key_server,
             edge_keys,

@@ -95,7 +95,7 @@ async fn judged(authenticator: &Authenticator, head: &Head) -> Result<Caller, St
 
 #[tokio::test]
 async fn a_valid_token_is_its_claims_until_it_expires() {
-    let authenticator = Authenticator::new(&with_secret(), &EdgeConfig::default()).unwrap();
+    let authenticator = Authenticator::new(&with_secret(), &EdgeConfig::default(), false).unwrap();
     let caller =
         judged(&authenticator, &bearer(&hs256(&json!({"sub":"uji","exp":1_800_000_060})))).await.unwrap();
     assert_eq!(caller.identity.claims().unwrap().as_object()["sub"], "uji");
@@ -110,7 +110,7 @@ async fn bad_credentials_are_401_even_where_anonymous_callers_are_let_in() {
     let valid = hs256(&json!({"exp":1_800_000_060}));
     let (signed, _) = valid.rsplit_once('.').unwrap();
     for auth in [open, with_secret()] {
-        let authenticator = Authenticator::new(&auth, &EdgeConfig::default()).unwrap();
+        let authenticator = Authenticator::new(&auth, &EdgeConfig::default(), auth.anonymous).unwrap();
         for (token, message) in [
             (hs256(&json!({"exp":1_799_999_970})), "401 token expired"),
             (format!("{signed}.{}", URL_SAFE_NO_PAD.encode([0; 32])), "401 token signature is not valid"),
@@ -128,12 +128,12 @@ async fn bad_credentials_are_401_even_where_anonymous_callers_are_let_in() {
 
 #[tokio::test]
 async fn no_credentials_are_anonymous_only_where_that_is_set() {
-    let closed = Authenticator::new(&with_secret(), &EdgeConfig::default()).unwrap();
+    let closed = Authenticator::new(&with_secret(), &EdgeConfig::default(), false).unwrap();
     let expected = Err("401 credentials needed, expected a Bearer token".to_owned());
     assert_eq!(judged(&closed, &request(&[])).await, expected);
 
     let anonymous = AuthConfig { anonymous: true, ..AuthConfig::default() };
-    let open = Authenticator::new(&anonymous, &EdgeConfig::default()).unwrap();
+    let open = Authenticator::new(&anonymous, &EdgeConfig::default(), true).unwrap();
     let caller = judged(&open, &request(&[])).await.unwrap();
     assert_eq!((caller.identity, caller.expires_at), (Identity::Anonymous, None));
     let expected = Err("401 tokens are not accepted here".to_owned());
@@ -179,7 +179,7 @@ async fn tokens_are_checked_by_the_keys_of_a_key_set_that_is_fetched_once() {
         {"kty":"EC","crv":"P-256","kid":"ec","x":URL_SAFE_NO_PAD.encode(&point[1..33]),"y":URL_SAFE_NO_PAD.encode(&point[33..])},
     ]))
     .await;
-    let authenticator = Authenticator::new(&auth, &EdgeConfig::default()).unwrap();
+    let authenticator = Authenticator::new(&auth, &EdgeConfig::default(), auth.anonymous).unwrap();
 
     let claims = json!({"iss":"https://id.example","aud":["tailrace"],"exp":1_800_000_060});
     let signed = format!("{}.{}", part(&json!({"alg":"ES256","kid":"ec"})), part(&claims));
@@ -202,7 +202,7 @@ async fn tokens_are_checked_by_the_keys_of_a_key_set_that_is_fetched_once() {
 #[tokio::test]
 async fn who_comes_while_the_first_keys_are_fetched_waits_for_them() {
     let (auth, asked) = key_server(json!([{"kty":"RSA","kid":"rsa","n":MODULUS,"e":"AQAB"}])).await;
-    let authenticator = Authenticator::new(&auth, &EdgeConfig::default()).unwrap();
+    let authenticator = Authenticator::new(&auth, &EdgeConfig::default(), auth.anonymous).unwrap();
     let head = bearer(RS256);
     let judgements = (0..20).map(|_| judged(&authenticator, &head));
     for judgement in futures_util::future::join_all(judgements).await {
@@ -216,7 +216,7 @@ async fn without_keys_to_judge_by_the_answer_is_503() {
     let (mut auth, _) = key_server(json!([])).await;
     let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     auth.jwt.jwks = Some(format!("http://{unused}/keys"));
-    let authenticator = Authenticator::new(&auth, &EdgeConfig::default()).unwrap();
+    let authenticator = Authenticator::new(&auth, &EdgeConfig::default(), auth.anonymous).unwrap();
     let expected = Err("503 the keys that tokens are checked with cannot be fetched".to_owned());
     assert_eq!(judged(&authenticator, &bearer(RS256)).await, expected);
 }
@@ -243,7 +243,7 @@ fn rand() -> [u8; 16] {
 #[tokio::test]
 async fn what_the_edge_says_counts_once() {
     let anonymous = AuthConfig { anonymous: true, ..with_secret() };
-    let authenticator = Authenticator::new(&anonymous, &with_edge()).unwrap();
+    let authenticator = Authenticator::new(&anonymous, &with_edge(), true).unwrap();
     let head = stated(Identity::Anonymous, Purpose::Request, EDGE_SECRET);
     let caller = judged(&authenticator, &head).await.unwrap();
     assert!(caller.from_edge);
@@ -256,7 +256,7 @@ async fn what_the_edge_says_counts_once() {
 async fn a_forged_identity_is_401_whether_or_not_an_edge_is_configured() {
     let anonymous = AuthConfig { anonymous: true, ..with_secret() };
     for edge in [with_edge(), EdgeConfig::default()] {
-        let authenticator = Authenticator::new(&anonymous, &edge).unwrap();
+        let authenticator = Authenticator::new(&anonymous, &edge, true).unwrap();
         let forged = stated(Identity::Anonymous, Purpose::Request, "a secret that nobody shares with us");
         let expected = Err("401 Tailrace-Identity is not signed by a known key".to_owned());
         assert_eq!(judged(&authenticator, &forged).await, expected);
@@ -266,7 +266,7 @@ async fn a_forged_identity_is_401_whether_or_not_an_edge_is_configured() {
 #[tokio::test]
 async fn where_the_edge_is_required_no_token_stands_in_for_it() {
     let edge = EdgeConfig { required: true, ..with_edge() };
-    let authenticator = Authenticator::new(&with_secret(), &edge).unwrap();
+    let authenticator = Authenticator::new(&with_secret(), &edge, false).unwrap();
     let token = bearer(&hs256(&json!({"exp":1_800_000_060})));
     let expected =
         Err("401 Tailrace-Identity is missing: this backend is reached through the edge".to_owned());
@@ -275,7 +275,7 @@ async fn where_the_edge_is_required_no_token_stands_in_for_it() {
 
 #[tokio::test]
 async fn an_anonymous_caller_of_the_edge_is_let_in_only_where_the_backend_does_so_too() {
-    let authenticator = Authenticator::new(&with_secret(), &with_edge()).unwrap();
+    let authenticator = Authenticator::new(&with_secret(), &with_edge(), false).unwrap();
     let head = stated(Identity::Anonymous, Purpose::Request, EDGE_SECRET);
     let expected = Err("401 credentials needed, expected a Bearer token".to_owned());
     assert_eq!(judged(&authenticator, &head).await, expected);
@@ -283,7 +283,7 @@ async fn an_anonymous_caller_of_the_edge_is_let_in_only_where_the_backend_does_s
 
 #[test]
 fn definitions_are_for_the_edge_and_signed_by_the_key_that_asked() {
-    let authenticator = Authenticator::new(&with_secret(), &with_edge()).unwrap();
+    let authenticator = Authenticator::new(&with_secret(), &with_edge(), false).unwrap();
     let asking = stated(Identity::Anonymous, Purpose::Definitions, EDGE_SECRET);
     let edge = authenticator.authenticate_edge(&asking, now()).unwrap();
     let namespace: Namespace =

@@ -1,0 +1,118 @@
+//! The open streams of this node, and what each of them rests on: whoever may not go on is told at once.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bson::DateTime;
+use http::Method;
+use shared::{
+    address::Address,
+    close::Close,
+    identity::Identity,
+    permission::{Access, Grant, Question},
+    refusal::Kind,
+};
+
+use crate::subscription::Queue;
+
+/// All open streams.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    next: AtomicU64,
+    open: Mutex<HashMap<u64, Session>>,
+}
+
+/// One open stream: who follows it, and by what right.
+#[derive(Debug)]
+pub struct Session {
+    /// Who follows.
+    pub identity: Identity,
+    /// What was asked for.
+    pub address: Address,
+    /// The raw query.
+    pub query: Option<String>,
+    /// When that was: `@now` is the same when it is judged again.
+    pub now: DateTime,
+    /// What was decided.
+    pub grant: Grant,
+    pub(crate) queue: Arc<Queue>,
+}
+
+impl Session {
+    /// What becomes of it under these rules.
+    fn judged_by(&self, access: &Access) -> Option<Close> {
+        let question = Question {
+            identity: &self.identity,
+            method: &Method::GET,
+            address: &self.address,
+            query: self.query.as_deref(),
+            now: self.now,
+        };
+        match access.decide(&question) {
+            Ok(grant) if grant.has_effect_of(&self.grant) => None,
+            // It may go on, but sees something else: it comes back, and is judged anew.
+            Ok(_) => Some(Close::DefinitionChanged),
+            Err(refusal) => Some(match refusal.kind() {
+                Kind::BrokenDefinition => Close::Internal,
+                _ => Close::NoLongerPermitted,
+            }),
+        }
+    }
+}
+
+impl Sessions {
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, Session>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a stream. It is in the list for as long as the registration is held.
+    pub fn enter(self: &Arc<Self>, session: Session) -> Registration {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        self.open().insert(id, session);
+        Registration { sessions: Arc::clone(self), id }
+    }
+
+    /// Closes those for which there is a reason.
+    pub fn close_where(&self, reason: impl Fn(&Session) -> Option<Close>) {
+        let mut closed = 0;
+        for session in self.open().values() {
+            if let Some(close) = reason(session) {
+                session.queue.cut(close);
+                closed += 1;
+            }
+        }
+        if closed > 0 {
+            tracing::info!(closed, "streams are closed because rights have changed");
+        }
+    }
+
+    /// Closes those that these rules do not let go on as they are.
+    pub fn judge_again(&self, access: &Access) {
+        self.close_where(|session| session.judged_by(access));
+    }
+}
+
+/// A stream that is in the list for as long as this lives.
+#[derive(Debug)]
+pub struct Registration {
+    sessions: Arc<Sessions>,
+    id: u64,
+}
+
+impl Registration {
+    /// Changes what the stream rests on, or tells why that does not do.
+    pub fn change<T>(&self, change: impl FnOnce(&mut Session) -> T) -> Option<T> {
+        self.sessions.open().get_mut(&self.id).map(change)
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.sessions.open().remove(&self.id);
+    }
+}
