@@ -25,3 +25,29 @@ pub(crate) async fn serve(folder: &Path, port: u16) -> Result<()> {
     });
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use parts::http::Request;
+    use parts::{port, workspace};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_link_is_followed_and_what_lies_outside_is_not_reached_by_dots() {
+        let scratch = workspace::scratch("static-files").unwrap();
+        let [page, client] = ["page", "client"].map(|name| scratch.path().join(name));
+        std::fs::create_dir_all(&page).unwrap();
+        std::fs::create_dir_all(&client).unwrap();
+        std::fs::write(client.join("index.js"), "export {};").unwrap();
+        std::os::unix::fs::symlink("../client", page.join("tailrace")).unwrap();
+        let port = port::free().unwrap();
+        serve(&page, port).await.unwrap();
+        let get = async |path: &str| {
+            Request::get(path.to_owned()).send(&format!("http://127.0.0.1:{port}")).await.unwrap()
+        };
+        let answer = get("/tailrace/index.js").await;
+        assert_eq!((answer.status.as_u16(), answer.text()), (200, "export {};".into()));
+        assert_eq!(get("/%2e%2e/client/index.js").await.status, 404);
+    }
+}
