@@ -271,12 +271,14 @@ export class Session<T> {
   /** Tells the open connection a new token. When none can be had now the server closes, and there is another attempt. */
   async #renew(connection: Connection): Promise<void> {
     if (typeof this.#options.token !== 'function') return;
+    const old = this.#token;
     try {
       await this.#getToken(true);
     } catch {
       return;
     }
-    if (this.#token) connection.send({ type: 'auth', token: this.#token });
+    // The same once more expires no later, and would only be answered with the next warning.
+    if (this.#token && this.#token !== old) connection.send({ type: 'auth', token: this.#token });
   }
 
   #closed(code: number, reason: string): void {

@@ -277,6 +277,40 @@ test('an expiring token is renewed on the open connection', async () => {
   assert.equal(server.handshakes.length, 1);
 });
 
+test('a source that has no other token is not heard of again on the open connection', async () => {
+  let asked = 0;
+  const stream = open({ token: async () => (asked++, 'only') });
+  await opened(stream);
+  server.client.say({ type: 'expiring', at: 1 });
+  await until('it is asked', () => asked === 2);
+  server.publish();
+  await sleep(50);
+  assert.deepEqual(server.client.received, []);
+});
+
+test('a renewal that the server refuses, or that fails, ends in 4401 and another connection', async () => {
+  let asked = 0;
+  const stream = open({
+    token: async () => {
+      if (++asked === 2) throw new Error('the login server is away');
+      return `token-${asked}`;
+    },
+  });
+  const seen = collect(stream);
+  await opened(stream);
+  server.client.say({ type: 'expiring', at: 1 });
+  await until('it is asked', () => asked === 2);
+  server.client.say({ type: 'expiring', at: 1 });
+  await until('the token has come', () => server.client.received.length === 1);
+  server.client.say({ type: 'authRefused', message: 'token has another issuer' });
+  server.publish();
+  server.cut(4401);
+  server.publish();
+  await until('it continues', () => seen.numbers.length === 2);
+  assert.equal(server.client.token, 'token-4');
+  assert.equal(server.handshakes.length, 2);
+});
+
 test('a refused token is renewed once, then the refusal is final', async () => {
   server.refuse = (token) => (token === 'good' ? undefined : { status: 401, message: 'no' });
   const asked: boolean[] = [];
