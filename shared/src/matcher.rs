@@ -6,29 +6,33 @@
 //!
 //! - [`order`] compares values, and [`number`] numbers of different types;
 //! - [`path`] finds the values that a dotted path reaches;
-//! - [`condition`] is what operators ask of one value;
+//! - [`condition`] is what operators ask of one value, [`bits`] and [`pattern`] some of them;
+//! - [`expression`] is what stands in `$expr`;
 //! - [`filter`] reads a filter, and knows what is supported.
 
+mod bits;
 mod condition;
+mod expression;
 mod filter;
 mod number;
 mod order;
 mod path;
+mod pattern;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use bson::{Document, RawDocument};
 
-use self::{condition::Test, path::Path};
+use self::{condition::Test, expression::Expression, path::Path};
 
-/// A filter, compiled.
+/// A filter, compiled. Cloning it copies nothing.
 #[derive(Clone, Debug)]
-pub struct Matcher(Predicate);
+pub struct Matcher(Arc<Predicate>);
 
 impl Matcher {
     /// Compiles what stands in a `$match`, with all variables replaced.
     pub fn compile(filter: &Document) -> Result<Self, Unsupported> {
-        filter::filter(filter).map(Self)
+        filter::filter(filter, true).map(|predicate| Self(Arc::new(predicate)))
     }
 
     /// Whether `document` matches: an event, or any other document.
@@ -44,6 +48,7 @@ enum Predicate {
     Any(Vec<Predicate>),
     Not(Box<Predicate>),
     Field(Path, Test),
+    Expression(Expression),
 }
 
 impl Predicate {
@@ -53,6 +58,7 @@ impl Predicate {
             Self::Any(predicates) => predicates.iter().any(|predicate| predicate.matches(document)),
             Self::Not(predicate) => !predicate.matches(document),
             Self::Field(path, test) => path.reaches(document, test.leaf(), &mut |value| test.holds(value)),
+            Self::Expression(expression) => expression.is_true(document),
         }
     }
 }

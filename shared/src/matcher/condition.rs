@@ -1,12 +1,16 @@
 //! What a filter asks of one value, and whether a value that is there, or one that is not, answers it.
 
+use std::cmp::Ordering;
+
 use bson::{RawArray, RawBson, RawBsonRef, RawDocument, spec::ElementType};
 
 use super::{
     Predicate,
+    bits::Bits,
     number::Number,
     order::{self, Bracket, elements},
     path::{Leaf, Path},
+    pattern::Pattern,
 };
 
 /// Operators on one field, all together.
@@ -50,13 +54,14 @@ impl Condition {
 #[derive(Clone, Debug)]
 pub(super) enum Test {
     Compare(Relation, Operand),
-    /// `$in`: any of the values, which are sorted.
-    In(Vec<RawBson>),
+    In(AnyOf),
     Exists,
     Type(Types),
     Size(usize),
     /// `$mod`: divisor, which is not zero, and remainder.
     Remainder(i64, i64),
+    Finds(Pattern),
+    Bits(Bits),
     /// `$elemMatch` with a filter: an element that is a document, or an array taken for one.
     AnyDocument(Box<Predicate>),
     /// `$elemMatch` with operators.
@@ -102,8 +107,9 @@ impl Test {
     pub(super) fn holds(&self, value: Option<RawBsonRef<'_>>) -> bool {
         match (self, value) {
             (Self::Compare(relation, operand), value) => operand.stands(*relation, value),
-            (Self::In(values), None | Some(RawBsonRef::Undefined)) => contains(values, RawBsonRef::Null),
-            (Self::In(values), Some(value)) => contains(values, value),
+            (Self::In(any), value) => any.have(value),
+            (Self::Finds(pattern), Some(value)) => finds(pattern, value),
+            (Self::Bits(bits), Some(value)) => bits.hold(value),
             (Self::Exists, Some(_)) => true,
             (Self::Type(types), Some(value)) => types.have(value),
             (Self::Size(size), Some(RawBsonRef::Array(array))) => elements(array).count() == *size,
@@ -127,8 +133,44 @@ impl Test {
     }
 }
 
-fn contains(sorted: &[RawBson], value: RawBsonRef<'_>) -> bool {
-    sorted.binary_search_by(|other| order::cmp(other.as_raw_bson_ref(), value)).is_ok()
+/// What `$in` names.
+#[derive(Clone, Debug)]
+pub(super) struct AnyOf {
+    /// Each once, in their order.
+    values: Vec<RawBson>,
+    patterns: Vec<Pattern>,
+}
+
+impl AnyOf {
+    pub(super) fn new(mut values: Vec<RawBson>, patterns: Vec<Pattern>) -> Self {
+        let cmp = |a: &RawBson, b: &RawBson| order::cmp(a.as_raw_bson_ref(), b.as_raw_bson_ref());
+        values.sort_by(cmp);
+        values.dedup_by(|a, b| cmp(a, b).is_eq());
+        Self { values, patterns }
+    }
+
+    /// The values, where they are all that it takes.
+    pub(super) fn values(&self) -> Option<&[RawBson]> {
+        self.patterns.is_empty().then_some(&self.values)
+    }
+
+    fn have(&self, value: Option<RawBsonRef<'_>>) -> bool {
+        let (value, patterns) = match value {
+            None | Some(RawBsonRef::Undefined) => (RawBsonRef::Null, &[][..]),
+            Some(value) => (value, &self.patterns[..]),
+        };
+        self.values.binary_search_by(|other| order::cmp(other.as_raw_bson_ref(), value)).is_ok()
+            || patterns.iter().any(|pattern| finds(pattern, value))
+    }
+}
+
+/// Whether a text matches, or is the same regular expression.
+fn finds(pattern: &Pattern, value: RawBsonRef<'_>) -> bool {
+    match value {
+        RawBsonRef::String(text) | RawBsonRef::Symbol(text) => pattern.finds(text),
+        RawBsonRef::RegularExpression(regex) => pattern.is(regex.pattern.as_str(), regex.options.as_str()),
+        _ => false,
+    }
 }
 
 /// An array with its places as the names of members: what it is in BSON.
@@ -143,6 +185,14 @@ impl Operand {
         Self { value, bracket, is_nan }
     }
 
+    pub(super) fn value(&self) -> &RawBson {
+        &self.value
+    }
+
+    pub(super) fn is_nan(&self) -> bool {
+        self.is_nan
+    }
+
     fn stands(&self, relation: Relation, value: Option<RawBsonRef<'_>>) -> bool {
         let bracket = Bracket::of(value);
         let Some(value) = value.filter(|_| bracket == self.bracket) else {
@@ -155,21 +205,26 @@ impl Operand {
             };
         };
         let ordering = order::cmp(value, self.value.as_raw_bson_ref());
-        if self.is_nan {
-            // Nothing is below NaN or above it.
-            return ordering.is_eq() && relation.holds_for_equals();
+        // NaN is neither below nor above any number here, though it has its place in the order of values.
+        if ordering.is_ne() && (self.is_nan || Number::read(value).is_some_and(Number::is_nan)) {
+            return false;
         }
-        match relation {
-            Relation::Less => ordering.is_lt(),
-            Relation::LessOrEqual => ordering.is_le(),
-            Relation::Equal => ordering.is_eq(),
-            Relation::GreaterOrEqual => ordering.is_ge(),
-            Relation::Greater => ordering.is_gt(),
-        }
+        relation.holds(ordering)
     }
 }
 
 impl Relation {
+    /// Whether it holds for a value that stands so to the other.
+    pub(super) fn holds(self, ordering: Ordering) -> bool {
+        match self {
+            Self::Less => ordering.is_lt(),
+            Self::LessOrEqual => ordering.is_le(),
+            Self::Equal => ordering.is_eq(),
+            Self::GreaterOrEqual => ordering.is_ge(),
+            Self::Greater => ordering.is_gt(),
+        }
+    }
+
     fn holds_for_equals(self) -> bool {
         matches!(self, Self::LessOrEqual | Self::Equal | Self::GreaterOrEqual)
     }

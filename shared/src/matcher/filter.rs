@@ -1,26 +1,30 @@
 //! Reads a filter (MongoDB manual, "Query and Projection Operators") into a predicate, or says what in it stands in the way.
 
-use std::cmp::Ordering;
-
-use bson::{Bson, Document, RawBson, spec::ElementType};
+use bson::{Bson, Document, RawBson, Regex, spec::ElementType};
 
 use super::{
     Predicate, Unsupported,
-    condition::{Condition, Operand, Relation, Test, Types},
+    bits::Bits,
+    condition::{AnyOf, Condition, Operand, Relation, Test, Types},
+    expression::Expression,
     order,
     path::Path,
+    pattern::Pattern,
 };
 
-/// A whole filter.
-pub(super) fn filter(filter: &Document) -> Result<Predicate, Unsupported> {
+/// A whole filter. Only one that is not inside of `$elemMatch` may hold `$expr`.
+pub(super) fn filter(filter: &Document, is_top: bool) -> Result<Predicate, Unsupported> {
     let mut predicates = Vec::new();
     for (key, value) in filter {
         let predicate = match key.as_str() {
-            "$and" => Predicate::All(filters(value).map_err(|fault| fault.at(key))?),
-            "$or" => Predicate::Any(filters(value).map_err(|fault| fault.at(key))?),
+            "$and" => Predicate::All(filters(value, is_top).map_err(|fault| fault.at(key))?),
+            "$or" => Predicate::Any(filters(value, is_top).map_err(|fault| fault.at(key))?),
             "$nor" => {
-                let any = Predicate::Any(filters(value).map_err(|fault| fault.at(key))?);
+                let any = Predicate::Any(filters(value, is_top).map_err(|fault| fault.at(key))?);
                 Predicate::Not(Box::new(any))
+            }
+            "$expr" if is_top => {
+                Predicate::Expression(Expression::read(value).map_err(|fault| fault.at(key))?)
             }
             "$comment" => continue,
             _ if key.starts_with('$') => return Err(Unsupported::operator().at(key)),
@@ -35,10 +39,10 @@ pub(super) fn filter(filter: &Document) -> Result<Predicate, Unsupported> {
     Ok(Predicate::All(predicates))
 }
 
-fn filters(value: &Bson) -> Result<Vec<Predicate>, Unsupported> {
+fn filters(value: &Bson, is_top: bool) -> Result<Vec<Predicate>, Unsupported> {
     match value {
         Bson::Array(filters) if !filters.is_empty() => each(filters, |value| match value {
-            Bson::Document(document) => filter(document),
+            Bson::Document(document) => filter(document, is_top),
             _ => Err(Unsupported::new("expected a filter (an object)")),
         }),
         _ => Err(Unsupported::new("expected an array of at least one filter")),
@@ -54,7 +58,7 @@ fn each<T>(values: &[Bson], read: impl Fn(&Bson) -> Result<T, Unsupported>) -> R
 fn condition(value: &Bson) -> Result<Condition, Unsupported> {
     match value {
         Bson::Document(document) if is_operators(document) => operators(document),
-        Bson::RegularExpression(_) => Err(Unsupported::new("a regular expression is not evaluated here")),
+        Bson::RegularExpression(regex) => Ok(Condition::Test(Test::Finds(pattern(regex)?))),
         value => Ok(Condition::Test(Test::Compare(Relation::Equal, Operand::new(operand(value)?)))),
     }
 }
@@ -68,7 +72,14 @@ fn is_operators(document: &Document) -> bool {
 fn operators(document: &Document) -> Result<Condition, Unsupported> {
     let mut conditions = Vec::new();
     for (key, value) in document {
-        conditions.push(operator(key, value).map_err(|fault| fault.at(key))?);
+        let read = match key.as_str() {
+            "$regex" => {
+                regex(value, document.get("$options")).map(|pattern| Condition::Test(Test::Finds(pattern)))
+            }
+            "$options" if document.contains_key("$regex") => continue,
+            _ => operator(key, value),
+        };
+        conditions.push(read.map_err(|fault| fault.at(key))?);
     }
     Ok(if conditions.len() == 1 { conditions.remove(0) } else { Condition::All(conditions) })
 }
@@ -99,6 +110,10 @@ fn operator(name: &str, value: &Bson) -> Result<Condition, Unsupported> {
             ))
         }
         "$mod" => remainder(value)?,
+        "$bitsAllSet" => bits(true, true, value)?,
+        "$bitsAllClear" => bits(false, true, value)?,
+        "$bitsAnySet" => bits(true, false, value)?,
+        "$bitsAnyClear" => bits(false, false, value)?,
         "$all" => all(value)?,
         "$elemMatch" => elem_match(value)?,
         _ => return Err(Unsupported::operator()),
@@ -110,7 +125,7 @@ fn compare(relation: Relation, value: &Bson) -> Result<Condition, Unsupported> {
 }
 
 /// A value to compare with.
-fn operand(value: &Bson) -> Result<RawBson, Unsupported> {
+pub(super) fn operand(value: &Bson) -> Result<RawBson, Unsupported> {
     match value {
         Bson::Undefined => Err(Unsupported::new("MongoDB compares nothing with undefined")),
         value => RawBson::try_from(value.clone())
@@ -126,18 +141,38 @@ fn not_a_pattern(value: &Bson) -> Result<&Bson, Unsupported> {
 }
 
 fn any_of(value: &Bson) -> Result<Condition, Unsupported> {
-    let Bson::Array(values) = value else { return Err(Unsupported::new("expected an array")) };
-    let mut operands = each(values, |value| match value {
-        Bson::Document(document) if is_operators(document) => {
-            Err(Unsupported::new("an operator, expected a value"))
-        }
-        Bson::RegularExpression(_) => Err(Unsupported::new("a regular expression is not evaluated here")),
-        value => operand(value),
-    })?;
-    let cmp = |a: &RawBson, b: &RawBson| order::cmp(a.as_raw_bson_ref(), b.as_raw_bson_ref());
-    operands.sort_by(cmp);
-    operands.dedup_by(|a, b| cmp(a, b) == Ordering::Equal);
-    Ok(Condition::Test(Test::In(operands)))
+    let Bson::Array(members) = value else { return Err(Unsupported::new("expected an array")) };
+    let (mut values, mut patterns) = (Vec::new(), Vec::new());
+    for (index, member) in members.iter().enumerate() {
+        let read = match member {
+            Bson::Document(document) if is_operators(document) => {
+                Err(Unsupported::new("an operator, expected a value"))
+            }
+            Bson::RegularExpression(regex) => pattern(regex).map(|pattern| patterns.push(pattern)),
+            value => operand(value).map(|value| values.push(value)),
+        };
+        read.map_err(|fault| fault.at_index(index))?;
+    }
+    Ok(Condition::Test(Test::In(AnyOf::new(values, patterns))))
+}
+
+fn pattern(regex: &Regex) -> Result<Pattern, Unsupported> {
+    Pattern::compile(regex.pattern.as_str(), regex.options.as_str())
+}
+
+/// `$regex` with the `$options` beside it.
+fn regex(pattern: &Bson, options: Option<&Bson>) -> Result<Pattern, Unsupported> {
+    let (source, own_options) = match pattern {
+        Bson::String(source) => (source.as_str(), ""),
+        Bson::RegularExpression(regex) => (regex.pattern.as_str(), regex.options.as_str()),
+        _ => return Err(Unsupported::new("expected a text or a regular expression")),
+    };
+    let options = match options {
+        None => own_options,
+        Some(Bson::String(options)) if own_options.is_empty() => options,
+        Some(_) => return Err(Unsupported::new("expected $options to be a text, and options once")),
+    };
+    Pattern::compile(source, options)
 }
 
 /// How MongoDB reads any value as yes or no.
@@ -161,7 +196,7 @@ fn is_zero(value: &Bson) -> bool {
 
 /// A whole number; none where MongoDB would have to round.
 #[expect(clippy::cast_possible_truncation, reason = "it is a whole number below 2^53")]
-fn integer(value: &Bson) -> Option<i64> {
+pub(super) fn integer(value: &Bson) -> Option<i64> {
     match value {
         Bson::Int32(value) => Some((*value).into()),
         Bson::Int64(value) => Some(*value),
@@ -227,6 +262,10 @@ const TYPES: &[(i64, &str, ElementType)] = &[
     (127, "maxKey", ElementType::MaxKey),
 ];
 
+fn bits(set: bool, all: bool, value: &Bson) -> Result<Condition, Unsupported> {
+    Ok(Condition::Test(Test::Bits(Bits::read(set, all, value)?)))
+}
+
 fn remainder(value: &Bson) -> Result<Condition, Unsupported> {
     let expected = || Unsupported::new("expected [divisor, remainder], whole numbers, the first not 0");
     let Some([divisor, remainder]) = value.as_array().map(Vec::as_slice) else { return Err(expected()) };
@@ -265,7 +304,7 @@ fn elem_match(value: &Bson) -> Result<Condition, Unsupported> {
     Ok(Condition::Test(if first.starts_with('$') && !OF_DOCUMENTS.contains(&first) {
         Test::AnyElement(Box::new(operators(document)?))
     } else {
-        Test::AnyDocument(Box::new(filter(document)?))
+        Test::AnyDocument(Box::new(filter(document, false)?))
     }))
 }
 

@@ -52,6 +52,26 @@ impl Decimal {
         Self::Finite { negative: int < 0, coefficient: int.unsigned_abs().into(), exponent: 0 }
     }
 
+    /// The nearest `i64`, of two that are as near the even one.
+    fn rounded(self) -> Option<i64> {
+        let whole = self.truncated()?;
+        let negative = self.is_negative();
+        let middle =
+            Self::Finite { negative, coefficient: u128::from(whole.unsigned_abs()) * 10 + 5, exponent: -1 };
+        let beyond = match self.cmp(middle) {
+            Ordering::Equal => whole % 2 != 0,
+            ordering => ordering.is_gt() != negative,
+        };
+        if beyond { whole.checked_add(if negative { -1 } else { 1 }) } else { Some(whole) }
+    }
+
+    fn is_negative(self) -> bool {
+        match self {
+            Self::Nan => false,
+            Self::Infinite { negative } | Self::Finite { negative, .. } => negative,
+        }
+    }
+
     fn truncated(self) -> Option<i64> {
         let Self::Finite { negative, coefficient, exponent } = self else { return None };
         let power = 10_u128.checked_pow(exponent.unsigned_abs());
@@ -156,6 +176,28 @@ impl Number {
             }
             Self::Decimal(decimal) => decimal.truncated(),
         }
+    }
+
+    /// The bits that tests of bits look at: none where a double has a fraction, or is too large. A decimal is rounded, to
+    /// even where two are as near, and one that is too large counts as the lowest `i64`.
+    pub(super) fn as_bits(self) -> Option<u64> {
+        let int = match self {
+            Self::Decimal(decimal) => decimal.rounded().unwrap_or(i64::MIN),
+            other => other.truncated().filter(|whole| other.cmp(Self::Int(*whole)).is_eq())?,
+        };
+        Some(int.cast_unsigned())
+    }
+
+    /// The nearest double. It keeps the order: of two numbers the lower has none that is higher.
+    #[expect(clippy::cast_precision_loss, reason = "it is the nearest that is asked for")]
+    pub(super) fn nearest_double(self) -> f64 {
+        let double = match self {
+            Self::Int(int) => int as f64,
+            Self::Double(double) => double,
+            Self::Decimal(decimal) => decimal.to_double(),
+        };
+        // The sum of a negative zero and zero is zero.
+        if double.is_nan() { f64::NAN } else { double + 0.0 }
     }
 
     pub(super) fn cmp(self, other: Self) -> Ordering {

@@ -7,7 +7,7 @@ use bson::{RawArray, RawBsonRef, RawDocument, RawDocumentBuf, spec::BinarySubtyp
 use super::number::Number;
 
 /// The types that compare with each other, in the order of MongoDB. `$gt` and its like match inside one of them only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Bracket {
     MinKey,
     /// `undefined`, and what is not there.
@@ -60,6 +60,14 @@ impl Bracket {
 /// Compares any two values: by their brackets first.
 pub(super) fn cmp(a: RawBsonRef<'_>, b: RawBsonRef<'_>) -> Ordering {
     Bracket::of(Some(a)).cmp(&Bracket::of(Some(b))).then_with(|| cmp_inside(a, b))
+}
+
+/// The same where either may be missing.
+pub(super) fn cmp_or_missing(a: Option<RawBsonRef<'_>>, b: Option<RawBsonRef<'_>>) -> Ordering {
+    Bracket::of(a).cmp(&Bracket::of(b)).then_with(|| match (a, b) {
+        (Some(a), Some(b)) => cmp_inside(a, b),
+        _ => Ordering::Equal,
+    })
 }
 
 /// Compares two values of one bracket.
@@ -147,7 +155,7 @@ fn cmp_arrays(a: &RawArray, b: &RawArray) -> Ordering {
 }
 
 /// The members of a document. What is no BSON ends it: MongoDB checks what it stores.
-fn members(document: &RawDocument) -> impl Iterator<Item = (&str, RawBsonRef<'_>)> {
+pub(super) fn members(document: &RawDocument) -> impl Iterator<Item = (&str, RawBsonRef<'_>)> {
     document.iter_elements().map_while(|element| {
         let element = element.ok()?;
         Some((element.key().as_str(), element.value().ok()?))

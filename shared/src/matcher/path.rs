@@ -7,10 +7,10 @@ use bson::{RawArray, RawBsonRef, RawDocument};
 use super::order::{elements, member};
 
 /// A path as `fullDocument.tags.0.name`. Cloning it copies no text.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Path(Arc<[Part]>);
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct Part {
     name: String,
     /// The place in an array that the part can mean as well.

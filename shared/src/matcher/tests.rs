@@ -50,6 +50,87 @@ fn comparison_stays_inside_of_the_bracket_of_types() {
 }
 
 #[test]
+fn nan_is_neither_below_nor_above_a_number() {
+    for nan in [bson!(f64::NAN), decimal("NaN")] {
+        assert_which(bson!({"$lt": 3}), &[], std::slice::from_ref(&nan));
+        assert_which(bson!({"$lte": f64::INFINITY}), &[bson!(3)], std::slice::from_ref(&nan));
+        assert_which(bson!({"$gte": nan.clone()}), &[bson!(f64::NAN), decimal("-NaN")], &[bson!(3)]);
+        assert_which(bson!({"$elemMatch": {"$lt": 3}}), &[bson!([1])], &[bson!([nan.clone()])]);
+        // In an expression and inside of documents it is below all of them.
+        assert!(matches(&doc! { "$expr": { "$lt": ["$a", 3] } }, &doc! { "a": nan.clone() }));
+        assert_which(bson!({"$lt": {"b": 3}}), &[bson!({"b": nan})], &[]);
+    }
+}
+
+#[test]
+fn bits_of_a_decimal_are_those_of_the_nearest_whole_number() {
+    assert_which(
+        bson!({"$bitsAllSet": 2}),
+        &[decimal("2.5"), decimal("1.5"), decimal("3.4"), bson!(2), bson!(2.0), bson!(-2)],
+        &[decimal("0.1"), bson!(2.5), decimal("4.5"), decimal("1E+400"), decimal("NaN"), bson!("2")],
+    );
+    assert_which(
+        bson!({"$bitsAllSet": [63]}),
+        &[decimal("1E+400"), decimal("NaN"), bson!(-1)],
+        &[bson!(1e300), bson!(1)],
+    );
+}
+
+#[test]
+fn bits_are_those_of_numbers_and_of_binary_data() {
+    let binary = |bytes: &[u8]| {
+        Bson::Binary(bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: bytes.to_vec() })
+    };
+    assert_which(bson!({"$bitsAllSet": [0, 100]}), &[bson!(-1)], &[bson!(1), binary(&[255, 255])]);
+    assert_which(
+        bson!({"$bitsAnyClear": [0, 9]}),
+        &[binary(&[1, 1]), bson!(2)],
+        &[binary(&[1, 2]), bson!(513)],
+    );
+    assert_which(bson!({"$bitsAllClear": binary(&[1])}), &[bson!(2), binary(&[])], &[bson!(3)]);
+    assert_which(bson!({"$bitsAnySet": 5}), &[bson!(4_i64)], &[bson!(2), bson!(true)]);
+}
+
+#[test]
+fn regular_expressions_find_texts_and_themselves() {
+    let regex = |pattern: &str, options: &str| {
+        Bson::RegularExpression(bson::Regex {
+            pattern: pattern.try_into().unwrap(),
+            options: options.try_into().unwrap(),
+        })
+    };
+    assert_which(
+        regex("^a", "i"),
+        &[bson!("Ab"), bson!(["b", "a"]), regex("^a", "i")],
+        &[bson!("b"), regex("^a", ""), bson!(1)],
+    );
+    assert_which(bson!({"$regex": "b$", "$options": "i"}), &[bson!("aB")], &[bson!("ba")]);
+    assert_which(bson!({"$not": regex("a", "")}), &[bson!("b"), bson!(1)], &[bson!("a")]);
+    assert_which(bson!({"$in": [1, regex("a", "")]}), &[bson!("ba"), bson!(1)], &[bson!("b")]);
+    assert_which(bson!({"$eq": regex("a", "")}), &[regex("a", "")], &[bson!("a")]);
+}
+
+#[test]
+fn an_expression_compares_all_types_and_reads_no_places() {
+    for (expression, document, expected) in [
+        (bson!({"$gt": ["$a", "$b"]}), doc! { "a": "x", "b": 5 }, true),
+        (bson!({"$lt": ["$b", null]}), doc! {}, true),
+        (bson!({"$eq": ["$a.b", {"$literal": [1, 2]}]}), doc! { "a": [{ "b": 1 }, 5, { "b": 2 }, {}] }, true),
+        (bson!({"$eq": ["$a.0", 1]}), doc! { "a": [1] }, false),
+        (bson!({"$eq": ["$a.0", []]}), doc! { "a": [1] }, true),
+        (bson!({"$and": ["$a", {"$not": ["$b"]}]}), doc! { "a": [], "b": 0.0 }, true),
+        (bson!({"$eq": ["$a", {"$literal": "$b"}]}), doc! { "a": "$b" }, true),
+        (bson!({"$ne": ["$$ROOT.a", 1]}), doc! { "a": 1_i64 }, false),
+    ] {
+        assert_eq!(
+            matches(&doc! { "$expr": expression.clone() }, &document),
+            expected,
+            "{expression} on {document}"
+        );
+    }
+}
+
+#[test]
 fn null_is_what_is_missing_too() {
     for (condition, expected) in [
         (bson!(null), true),
@@ -153,6 +234,16 @@ fn what_is_not_evaluated_is_named_with_its_place() {
             doc! { "$or": [{ "a": 1 }, { "b": { "$in": [1, { "$gt": 1 }] } }] },
             "$or[1].b.$in[1]: an operator, expected a value",
         ),
+        (
+            doc! { "$expr": { "$gt": [{ "$size": "$a" }, 1] } },
+            "$expr.$gt[0].$size: not an operator that is evaluated here",
+        ),
+        (doc! { "$expr": "$$NOW" }, "$expr: the variable $$NOW is not evaluated here"),
+        (
+            doc! { "a": { "$elemMatch": { "$expr": true } } },
+            "a.$elemMatch.$expr: not an operator that is evaluated here",
+        ),
+        (doc! { "a": { "$regex": "(?=a)" } }, "a.$regex: a special group is not evaluated here"),
         (doc! { "$and": [] }, "$and: expected an array of at least one filter"),
         (doc! { "a..b": 1 }, "a..b: expected a path without empty parts"),
         (doc! { "a": { "$in": 1 } }, "a.$in: expected an array"),
