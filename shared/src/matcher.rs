@@ -8,12 +8,15 @@
 //! - [`path`] finds the values that a dotted path reaches;
 //! - [`condition`] is what operators ask of one value, [`bits`] and [`pattern`] some of them;
 //! - [`expression`] is what stands in `$expr`;
+//! - [`index`] finds the few of many filters that a document can match, by [`key`];
 //! - [`filter`] reads a filter, and knows what is supported.
 
 mod bits;
 mod condition;
 mod expression;
 mod filter;
+mod index;
+mod key;
 mod number;
 mod order;
 mod path;
@@ -23,6 +26,7 @@ use std::{fmt, sync::Arc};
 
 use bson::{Document, RawDocument};
 
+pub use self::index::Index;
 use self::{condition::Test, expression::Expression, path::Path};
 
 /// A filter, compiled. Cloning it copies nothing.
