@@ -27,6 +27,7 @@ pub mod figures;
 pub mod front;
 pub mod issuer;
 pub mod proxy;
+pub mod random;
 pub mod refusal;
 pub mod soak;
 pub mod tab;
