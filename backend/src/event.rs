@@ -49,11 +49,11 @@ pub enum Frame {
 }
 
 impl Frame {
-    fn text(text: String) -> Self {
+    pub(crate) fn text(text: String) -> Self {
         Self::Text(text.into())
     }
 
-    fn bson(document: RawDocumentBuf) -> Self {
+    pub(crate) fn bson(document: RawDocumentBuf) -> Self {
         Self::Binary(document.into_bytes().into())
     }
 

@@ -29,6 +29,7 @@ pub mod metrics;
 pub mod mongo;
 pub mod permission;
 pub mod position;
+pub mod renewal;
 pub mod replay;
 pub mod request_line;
 pub mod routes;

@@ -44,16 +44,20 @@ pub struct Session {
 }
 
 impl Session {
-    /// What becomes of it under these rules.
-    fn judged_by(&self, access: &Access) -> Option<Close> {
-        let question = Question {
-            identity: &self.identity,
+    /// What `identity` asks that follows it.
+    pub fn question<'a>(&'a self, identity: &'a Identity) -> Question<'a> {
+        Question {
+            identity,
             method: &Method::GET,
             address: &self.address,
             query: self.query.as_deref(),
             now: self.now,
-        };
-        match access.decide(&question) {
+        }
+    }
+
+    /// What becomes of it under these rules.
+    fn judged_by(&self, access: &Access) -> Option<Close> {
+        match access.decide(&self.question(&self.identity)) {
             Ok(grant) if grant.has_effect_of(&self.grant) => None,
             // It may go on, but sees something else: it comes back, and is judged anew.
             Ok(_) => Some(Close::DefinitionChanged),

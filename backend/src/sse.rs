@@ -11,7 +11,7 @@ use warp::{Reply, reply::Response};
 
 use crate::{
     event::{Form, snapshot_end},
-    expiry,
+    expiry::Expiry,
     metrics::{self, Written},
     sessions::Registration,
     snapshot::Frames,
@@ -29,7 +29,7 @@ struct Session {
     /// The current documents, where the client wants them first.
     snapshot: Option<Frames>,
     form: Form,
-    expires: Option<Instant>,
+    expiry: Expiry,
     keepalive: Duration,
     ended: bool,
 }
@@ -47,9 +47,9 @@ pub fn respond(
     let start = subscription.start().filter(|_| snapshot.is_none());
     let start = start.map_or_else(|| ": open\n\n".to_owned(), |id| format!(": open\nid: {id}\n\n"));
     let Client { registration, figures, form, expires_at, .. } = client;
-    let expires = expires_at.and_then(expiry::moment_of);
+    let expiry = Expiry::at(expires_at);
     let session =
-        Session { subscription, figures, registration, snapshot, form, expires, keepalive, ended: false };
+        Session { subscription, figures, registration, snapshot, form, expiry, keepalive, ended: false };
     let opening = stream::once(async { Ok::<_, Infallible>(Bytes::from(start)) });
     let events = stream::unfold(session, |mut session| async move {
         let block = session.next().await?;
@@ -82,11 +82,11 @@ impl Session {
             return Some(block);
         }
         let keepalive = Instant::now() + self.keepalive;
-        let wake = self.expires.map_or(keepalive, |expires| expires.min(keepalive));
+        let wake = self.expiry.next().map_or(keepalive, |end| end.min(keepalive));
         let delivery = tokio::select! {
             delivery = self.subscription.next() => delivery,
             () = sleep_until(wake) => {
-                if self.expires.is_none_or(|expires| expires > Instant::now()) {
+                if self.expiry.due().is_none() {
                     let id = self.subscription.quiet_position();
                     return Some(id.map_or_else(|| ":\n\n".to_owned(), |id| format!("id: {id}\n\n")).into());
                 }

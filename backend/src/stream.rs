@@ -28,6 +28,7 @@ use crate::{
     metrics, mongo,
     permission::May,
     position::Position,
+    renewal::Renewal,
     routes::Upgrade,
     seal::Seal,
     sessions::{Registration, Session},
@@ -67,6 +68,7 @@ pub struct Opened {
     pub registration: Registration,
     reader: Option<Reader>,
     request: StreamRequest,
+    declared: Arc<Declared>,
 }
 
 /// Whom an open stream serves, and how.
@@ -97,7 +99,7 @@ pub async fn open(app: &Arc<App>, wish: &Wish<'_>, upgrade: Option<Upgrade>) -> 
     let opened = timeout(OPENS_WITHIN, opening).await.unwrap_or_else(|_| {
         Err(Refusal::new(Kind::Unavailable, "MongoDB did not open the stream in time"))
     })?;
-    respond(app, upgrade, wish.caller, opened)
+    respond(app, upgrade, wish, opened)
 }
 
 /// Judges and opens; `None` when what was judged by has changed in the meantime: then nobody closes this one.
@@ -120,7 +122,8 @@ async fn attempt(app: &App, wish: &Wish<'_>) -> Result<Option<Opened>, Refusal> 
         queue: Arc::clone(subscription.queue()),
     });
     let current = app.catalog.is_current(namespace, &declared) && app.permissions.is_current(&access);
-    Ok(current.then_some(Opened { subscription, registration, reader, request: admitted.request }))
+    let request = admitted.request;
+    Ok(current.then_some(Opened { subscription, registration, reader, request, declared }))
 }
 
 /// Joins or opens the source; and opens the snapshot, if one is wanted, of the moment behind which the subscription begins.
@@ -153,10 +156,11 @@ async fn subscribe(
 fn respond(
     app: &Arc<App>,
     upgrade: Option<Upgrade>,
-    caller: &Caller,
+    wish: &Wish<'_>,
     opened: Opened,
 ) -> Result<Response, Refusal> {
-    let Opened { subscription, registration, reader, request } = opened;
+    let Wish { caller, name, .. } = *wish;
+    let Opened { subscription, registration, reader, request, declared } = opened;
     let returns = request.resume_after.is_some();
     let client = |form| Client {
         registration,
@@ -185,12 +189,18 @@ fn respond(
                 Protocol::V1Json => Form::V1Json(mode),
                 Protocol::V1Bson => Form::V1Bson,
             };
-            let session = websocket::Session::new(
+            let mut session = websocket::Session::new(
                 subscription,
                 client(form),
                 reader.map(|reader| reader.into_frames(form, Arc::clone(&app.metrics))),
                 &app.config.limits,
             );
+            if caller.identity.claims().is_some() && matches!(form, Form::V1Json(_) | Form::V1Bson) {
+                let ahead = Duration::from_secs(app.config.auth.expiring_seconds);
+                let renewal =
+                    |registration| Renewal::new(Arc::clone(app), declared, name.clone(), registration);
+                session = session.renewed(renewal, ahead);
+            }
             app.sockets.spawn(async move {
                 let Upgrade { connection, place } = upgrade;
                 match connection.await {

@@ -9,7 +9,11 @@ use futures_util::{SinkExt, StreamExt};
 use http::{HeaderValue, StatusCode, header};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use shared::close::Close;
+use shared::{
+    client_message::ClientMessage,
+    close::Close,
+    refusal::{Kind, Refusal},
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::{Instant, sleep_until, timeout},
@@ -22,13 +26,15 @@ use tokio_tungstenite::{
         protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
     },
 };
+use tokio_util::task::AbortOnDropHandle;
 use warp::reply::Response;
 
 use crate::{
     config::Limits,
     event::{Event, Form, Frame, notice, snapshot_end},
-    expiry,
+    expiry::{Due, Expiry},
     metrics::{self, Written},
+    renewal::{self, Renewal, Verdict},
     sessions::Registration,
     snapshot::Frames,
     stream::Client,
@@ -103,14 +109,19 @@ pub struct Session {
     subscription: Subscription,
     figures: metrics::Subscriber,
     /// By what right the stream is open: it is judged again when rights change.
-    #[expect(dead_code, reason = "it is in the list for as long as it is held")]
-    registration: Registration,
+    registration: Arc<Registration>,
     /// The current documents, where the client wants them first.
     snapshot: Option<Frames>,
     form: Form,
     /// A client in the plain form that came back was told of a failure right behind its position when it was closed.
     told_of_failure: bool,
-    expires: Option<Instant>,
+    expiry: Expiry,
+    /// How long before the end of its credentials the client is told.
+    warn_ahead: Duration,
+    /// `None` where there is nothing to renew: the plain form, and callers without credentials.
+    renewal: Option<Arc<Renewal>>,
+    /// The judgement of a token that the client sent. Events do not wait for it.
+    judging: Option<AbortOnDropHandle<Verdict>>,
     ping_every: Duration,
     pong_within: Duration,
     message_bytes: usize,
@@ -127,15 +138,31 @@ impl Session {
         Self {
             subscription,
             figures: client.figures,
-            registration: client.registration,
+            registration: Arc::new(client.registration),
             snapshot,
             form: client.form,
             told_of_failure: client.returns,
-            expires: client.expires_at.and_then(expiry::moment_of),
+            expiry: Expiry::at(client.expires_at),
+            warn_ahead: Duration::ZERO,
+            renewal: None,
+            judging: None,
             ping_every: Duration::from_secs(limits.ping_seconds),
             pong_within: Duration::from_secs(limits.pong_seconds),
             message_bytes: limits.message_bytes,
         }
+    }
+
+    /// Lets the client renew its credentials, and tells it when they are about to end.
+    #[must_use]
+    pub fn renewed(
+        mut self,
+        renewal: impl FnOnce(Arc<Registration>) -> Renewal,
+        warn_ahead: Duration,
+    ) -> Self {
+        self.expiry = self.expiry.with_warning(warn_ahead);
+        self.warn_ahead = warn_ahead;
+        self.renewal = Some(Arc::new(renewal(Arc::clone(&self.registration))));
+        self
     }
 
     /// Serves the client until one side ends it.
@@ -168,7 +195,7 @@ impl Session {
         // Spread over the interval, so that clients who came together are not pinged together.
         let mut timer = Instant::now() + self.ping_every.mul_f64(rand::random_range(0.5..=1.0));
         loop {
-            let wake = self.expires.map_or(timer, |expires| expires.min(timer));
+            let wake = self.expiry.next().map_or(timer, |due| due.min(timer));
             tokio::select! {
                 // In this order: a pong that waits behind a long write comes before the verdict that there is none, and a
                 // stream that never pauses keeps neither pings nor the end of credentials back.
@@ -178,8 +205,12 @@ impl Session {
                         awaits_pong = false;
                         timer = Instant::now() + self.ping_every;
                     }
-                    // What clients send is ignored. tungstenite answers Ping and Close.
-                    Some(Ok(_)) => {}
+                    // Whatever else clients send is ignored. tungstenite answers Ping and Close.
+                    Some(Ok(message)) => {
+                        if self.hear(socket, &message).await.is_err() {
+                            return Ending::Gone;
+                        }
+                    }
                     Some(Err(Error::Capacity(_))) => return Ending::CloseUnreadable(Close::MessageTooBig),
                     Some(Err(Error::Utf8(_))) => return Ending::CloseUnreadable(Close::InvalidText),
                     Some(Err(Error::Protocol(error))) => {
@@ -189,8 +220,16 @@ impl Session {
                     Some(Err(_)) | None => return Ending::Gone,
                 },
                 () = sleep_until(wake) => {
-                    if self.expires.is_some_and(|expires| expires <= Instant::now()) {
-                        return ending(Close::Expired);
+                    let told = match self.expiry.due() {
+                        None => Ok(()),
+                        Some(Due::End) => return ending(Close::Expired),
+                        Some(Due::Warning(at)) => self.tell(socket, renewal::expiring(at, self.form)).await,
+                    };
+                    if told.is_err() {
+                        return Ending::Gone;
+                    }
+                    if timer > Instant::now() {
+                        continue;
                     }
                     if awaits_pong {
                         return Ending::Gone;
@@ -199,6 +238,12 @@ impl Session {
                     timer = Instant::now() + self.pong_within;
                     if self.within(self.ping(socket)).await.is_err() {
                         return Ending::Gone;
+                    }
+                }
+                verdict = judged(&mut self.judging) => {
+                    self.judging = None;
+                    if let Err(ending) = self.renew(socket, verdict).await {
+                        return ending;
                     }
                 }
                 // Before the snapshot: a stream that is closed meanwhile, because rights have changed, ends at once. Events wait
@@ -221,6 +266,47 @@ impl Session {
                     }
                 }
             }
+        }
+    }
+
+    /// Begins to judge a token, if that is what the client sent. One is judged at a time.
+    async fn hear(&mut self, socket: &mut Socket, message: &Message) -> Result<(), ()> {
+        let heard = match (message, self.form) {
+            (Message::Text(text), Form::V1Json(_)) => ClientMessage::of_json(text),
+            (Message::Binary(bytes), Form::V1Bson) => ClientMessage::of_bson(bytes),
+            _ => None,
+        };
+        let Some(ClientMessage::Auth(token)) = heard else { return Ok(()) };
+        let refused = |message| renewal::refused(&Refusal::new(Kind::BadRequest, message), self.form);
+        let answer = match &self.renewal {
+            None => refused("this session was opened without credentials"),
+            Some(_) if self.judging.is_some() => refused("another token is being judged"),
+            Some(renewal) => {
+                self.judging = Some(AbortOnDropHandle::new(tokio::spawn(Arc::clone(renewal).judge(token))));
+                return Ok(());
+            }
+        };
+        self.tell(socket, answer).await
+    }
+
+    /// Acts on the verdict on a token that the client sent.
+    async fn renew(&mut self, socket: &mut Socket, verdict: Verdict) -> Result<(), Ending> {
+        let answer = match verdict {
+            Verdict::Ends(close) => return Err(ending(close)),
+            Verdict::Refused(refusal) => renewal::refused(&refusal, self.form),
+            Verdict::Extended(end) => {
+                self.expiry = Expiry::at(Some(end)).with_warning(self.warn_ahead);
+                renewal::accepted(end, self.form)
+            }
+        };
+        self.tell(socket, answer).await.map_err(|()| Ending::Gone)
+    }
+
+    /// Sends what the client's form has a word for.
+    async fn tell(&self, socket: &mut Socket, frame: Option<Frame>) -> Result<(), ()> {
+        match frame {
+            Some(frame) => self.within(socket.send(message(frame))).await,
+            None => Ok(()),
         }
     }
 
@@ -311,6 +397,17 @@ impl Session {
 async fn next_batch(snapshot: &mut Option<Frames>) -> Option<Result<Vec<Frame>, mongodb::error::Error>> {
     match snapshot {
         Some(frames) => frames.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The verdict on a token; never ready while none is judged.
+async fn judged(judging: &mut Option<AbortOnDropHandle<Verdict>>) -> Verdict {
+    match judging {
+        Some(judging) => judging.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "a token was not judged");
+            Verdict::Refused(Refusal::new(Kind::Internal, "internal fault"))
+        }),
         None => std::future::pending().await,
     }
 }

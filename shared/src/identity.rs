@@ -63,7 +63,28 @@ impl Claims {
     pub fn session_end(&self) -> u64 {
         self.session_end
     }
+
+    /// Whether these are the same holder's as `other`: issuer and subject are the same. Tokens that name no subject are the
+    /// same holder's only when all that they say is the same, apart from when.
+    pub fn is_of_same_holder(&self, other: &Self) -> bool {
+        let same = |name: &&str| self.claims.get(*name) == other.claims.get(*name);
+        if !HOLDER.iter().all(same) {
+            return false;
+        }
+        let lasting = |claims: &Map<String, Value>| {
+            let mut claims = claims.clone();
+            claims.retain(|name, _| !PASSING.contains(&name.as_str()));
+            claims
+        };
+        self.claims.contains_key("sub") || lasting(&self.claims) == lasting(&other.claims)
+    }
 }
+
+/// The claims that say whose a token is; `_id` is that of a user who signed in with a password.
+const HOLDER: &[&str] = &["iss", "sub", "_id"];
+
+/// The claims that differ from one token of a holder to the next (RFC 7519, section 4.1).
+const PASSING: &[&str] = &["exp", "iat", "nbf", "jti"];
 
 impl Identity {
     /// The claims, of a verified identity.
@@ -444,6 +465,23 @@ mod tests {
             "3 keys, expected at most two: the current one and the one it replaces"
         );
         assert_eq!(format!("{:?}", EdgeKeys::new([OLD]).unwrap()), r#"["k1"]"#);
+    }
+
+    #[test]
+    fn a_holder_is_known_by_issuer_and_subject() {
+        let same = |one: Value, other: Value| {
+            let claims = |value: Value| match value {
+                Value::Object(claims) => Claims::new(claims, 0),
+                _ => unreachable!(),
+            };
+            claims(one).is_of_same_holder(&claims(other))
+        };
+        assert!(same(json!({"sub":"a","iss":"i","exp":1,"level":1}), json!({"sub":"a","iss":"i","exp":2})));
+        assert!(!same(json!({"sub":"a","iss":"i"}), json!({"sub":"b","iss":"i"})));
+        assert!(!same(json!({"sub":"a","iss":"i"}), json!({"sub":"a","iss":"j"})));
+        assert!(!same(json!({"sub":"a","_id":"a"}), json!({"sub":"a"})));
+        assert!(same(json!({"iss":"i","exp":1,"jti":"x"}), json!({"iss":"i","exp":2,"jti":"y"})));
+        assert!(!same(json!({"iss":"i","name":"a"}), json!({"iss":"i","name":"b"})));
     }
 
     #[test]

@@ -15,6 +15,7 @@
 
 pub mod address;
 pub mod admission;
+pub mod client_message;
 pub mod close;
 pub mod credentials;
 pub mod definition;

@@ -33,7 +33,7 @@ impl fmt::Debug for Secret {
 }
 
 /// `auth.*`
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct AuthConfig {
     /// Everybody may do everything, without credentials. For development. Default: false.
@@ -44,6 +44,21 @@ pub struct AuthConfig {
     pub roles_claim: RolesClaim,
     /// Tokens that are accepted.
     pub jwt: JwtConfig,
+    /// How many seconds before its credentials end a v1 client is told so; half of what is left when that is less.
+    /// Default: 60.
+    pub expiring_seconds: u64,
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self {
+            anonymous: false,
+            anonymous_public: false,
+            roles_claim: RolesClaim::default(),
+            jwt: JwtConfig::default(),
+            expiring_seconds: 60,
+        }
+    }
 }
 
 /// `auth.jwt.*`

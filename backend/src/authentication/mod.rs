@@ -13,7 +13,7 @@ use std::{
 use shared::{
     credentials::Credentials,
     edge_definitions::{Collection, Settings, Signed},
-    identity::{self, Bound, EdgeKeys, Identity, Purpose, Received},
+    identity::{self, Bound, Claims, EdgeKeys, Identity, Purpose, Received},
     name::Namespace,
     origin::Verdict,
     refusal::{Kind, Refusal},
@@ -96,7 +96,7 @@ impl Authenticator {
                 self.admit_anonymous()?;
             }
             return Ok(Caller {
-                expires_at: statement.identity.claims().map(identity::Claims::session_end),
+                expires_at: statement.identity.claims().map(Claims::session_end),
                 identity: statement.identity,
                 client_address: statement.client.or(request.peer),
                 from_edge: true,
@@ -111,15 +111,20 @@ impl Authenticator {
                 self.admit_anonymous()?;
                 Identity::Anonymous
             }
-            Some(credentials) => self.verify_token(credentials.token(), now).await?,
+            Some(credentials) => Identity::Verified(self.verify_token(credentials.token(), now).await?),
         };
         Ok(Caller {
-            expires_at: identity.claims().map(identity::Claims::session_end),
+            expires_at: identity.claims().map(Claims::session_end),
             identity,
             client_address: request.peer,
             from_edge: false,
             origin: None,
         })
+    }
+
+    /// The claims of a token that came by another way than with a request; judged like one that did.
+    pub async fn verify(&self, token: &str, now: SystemTime) -> Result<Claims, Refusal> {
+        self.verify_token(token, unix_seconds(now)).await
     }
 
     /// Whether a request for definitions or settings is an edge worker's; 401 if not.
@@ -164,7 +169,7 @@ impl Authenticator {
         if self.anonymous { Ok(()) } else { Err(refused("credentials needed, expected a Bearer token")) }
     }
 
-    async fn verify_token(&self, token: &str, now: u64) -> Result<Identity, Refusal> {
+    async fn verify_token(&self, token: &str, now: u64) -> Result<Claims, Refusal> {
         let Some(policy) = &self.policy else {
             return Err(refused("tokens are not accepted here"));
         };
@@ -180,7 +185,7 @@ impl Authenticator {
         };
         let check = token.against(key)?;
         let valid = signature::is_valid(&check);
-        Ok(Identity::Verified(check.verdict(valid)?.claims(policy, now)?))
+        check.verdict(valid)?.claims(policy, now)
     }
 }
 
