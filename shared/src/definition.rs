@@ -15,6 +15,7 @@ mod template;
 use bson::{Bson, Document, doc};
 
 pub use binding::Binding;
+pub(crate) use binding::Resolved;
 pub use options::{Before, FullDocument, MAX_SNAPSHOT, Snapshot, StreamOptions};
 
 use self::{

@@ -28,6 +28,7 @@ pub mod matcher;
 pub mod name;
 pub mod origin;
 pub mod permission;
+pub mod planner;
 pub mod protocol;
 pub mod refusal;
 pub mod remote;

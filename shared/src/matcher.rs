@@ -39,6 +39,24 @@ impl Matcher {
         filter::filter(filter, true).map(|predicate| Self(Arc::new(predicate)))
     }
 
+    /// What matches all of them.
+    pub fn all(matchers: impl IntoIterator<Item = Self>) -> Self {
+        let mut predicates: Vec<Predicate> =
+            matchers.into_iter().map(|Self(predicate)| Arc::unwrap_or_clone(predicate)).collect();
+        match predicates.pop() {
+            Some(predicate) if predicates.is_empty() => Self(Arc::new(predicate)),
+            last => Self(Arc::new(Predicate::All(predicates.into_iter().chain(last).collect()))),
+        }
+    }
+
+    /// The paths that it reads, in their parts. Each ends before a number, which may be a place in an array; one without
+    /// parts is the whole document.
+    pub fn reads(&self) -> Vec<Vec<String>> {
+        let mut paths = Vec::new();
+        self.0.reads(&mut paths);
+        paths
+    }
+
     /// Whether `document` matches: an event, or any other document.
     pub fn matches(&self, document: &RawDocument) -> bool {
         self.0.matches(document)
@@ -56,6 +74,19 @@ enum Predicate {
 }
 
 impl Predicate {
+    fn reads(&self, paths: &mut Vec<Vec<String>>) {
+        match self {
+            Self::All(predicates) | Self::Any(predicates) => {
+                for predicate in predicates {
+                    predicate.reads(paths);
+                }
+            }
+            Self::Not(predicate) => predicate.reads(paths),
+            Self::Field(path, _) => paths.push(path.before_places()),
+            Self::Expression(expression) => expression.reads(paths),
+        }
+    }
+
     fn matches(&self, document: &RawDocument) -> bool {
         match self {
             Self::All(predicates) => predicates.iter().all(|predicate| predicate.matches(document)),

@@ -14,11 +14,22 @@ use crate::{
     variables::{ServerVariables, Variables, has_operator},
 };
 
+/// A stage with its variables replaced.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Resolved {
+    /// The stage for MongoDB.
+    pub(crate) stage: Document,
+    /// The members of its argument that hold variables; where that is no object, one empty name if it holds any.
+    pub(crate) varying: Vec<String>,
+}
+
 /// A definition with its variables resolved. Two of the same definition are equal exactly when the values that they use
 /// are equal as BSON (`1` and `1.0` are not), compared byte by byte.
 #[derive(Clone, Debug)]
 pub struct Binding {
     pipeline: Vec<Document>,
+    /// The members with variables of each stage.
+    varying: Vec<Vec<String>>,
     options: StreamOptions,
     values: Document,
     /// Pipeline and options as BSON.
@@ -48,15 +59,30 @@ impl Binding {
     ) -> Result<Self, Refusal> {
         let mut bound = Bound { client, server, used: Document::new() };
         let is_bound = |name: &str| lookup(client, server, name).is_some();
-        let mut pipeline = Vec::new();
+        let (mut pipeline, mut varying) = (Vec::new(), Vec::new());
         for stage in stages {
-            pipeline.extend(stage.resolve(&mut bound, &is_bound)?);
+            if let Some(resolved) = stage.resolve(&mut bound, &is_bound)? {
+                pipeline.push(resolved.stage);
+                varying.push(resolved.varying);
+            }
         }
-        let bytes =
-            doc! { "pipeline": pipeline.clone(), "options": options.to_document() }.to_vec().map_err(
-                |error| Refusal::new(Kind::BadVariables, format!("a variable is no BSON value: {error}")),
-            )?;
-        Ok(Self { pipeline, options, values: bound.used, bytes })
+        let bytes = bytes(&pipeline, options).map_err(|error| {
+            Refusal::new(Kind::BadVariables, format!("a variable is no BSON value: {error}"))
+        })?;
+        Ok(Self { pipeline, varying, options, values: bound.used, bytes })
+    }
+
+    /// Stages that are the same for several bindings, out of stages that were bound.
+    pub(crate) fn shared(pipeline: Vec<Document>, options: StreamOptions) -> Self {
+        let bytes = bytes(&pipeline, options).expect("what was bound is BSON");
+        let varying = vec![Vec::new(); pipeline.len()];
+        Self { pipeline, varying, options, values: Document::new(), bytes }
+    }
+
+    /// The stages with what varies in them.
+    pub(crate) fn stages(&self) -> impl Iterator<Item = Resolved> {
+        let stages = self.pipeline.iter().cloned().zip(self.varying.iter().cloned());
+        stages.map(|(stage, varying)| Resolved { stage, varying })
     }
 
     /// The stages for MongoDB.
@@ -73,6 +99,10 @@ impl Binding {
     pub fn values(&self) -> &Document {
         &self.values
     }
+}
+
+fn bytes(pipeline: &[Document], options: StreamOptions) -> Result<Vec<u8>, bson::error::Error> {
+    doc! { "pipeline": pipeline.to_vec(), "options": options.to_document() }.to_vec()
 }
 
 fn lookup(client: &Variables, server: &ServerVariables, name: &str) -> Option<Bson> {

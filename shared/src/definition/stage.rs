@@ -3,6 +3,7 @@
 use bson::{Bson, Document};
 
 use super::{
+    binding::Resolved,
     event_id, expression, filter,
     place::{Fault, Place},
     template::{self, Position, Template, Values, Variable, elements, members, object},
@@ -85,12 +86,12 @@ impl Stage {
         &self,
         values: &mut impl Values,
         is_bound: &impl Fn(&str) -> bool,
-    ) -> Result<Option<Document>, Refusal> {
+    ) -> Result<Option<Resolved>, Refusal> {
         match self {
             Self::Plain { operator, argument } => {
                 let mut stage = Document::new();
                 stage.insert(operator, argument.resolve(values)?);
-                Ok(Some(stage))
+                Ok(Some(Resolved { stage, varying: argument.varying() }))
             }
             Self::IfVar { names, then, otherwise } => {
                 if names.iter().all(|name| is_bound(name)) {

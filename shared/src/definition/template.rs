@@ -63,6 +63,23 @@ impl Template {
         })
     }
 
+    /// The members that hold variables; where it is no object, one empty name if it holds any.
+    pub(super) fn varying(&self) -> Vec<String> {
+        let holds_any = |template: &Self| {
+            let mut any = false;
+            template.variables(&mut |_| any = true);
+            any
+        };
+        match self {
+            Self::Document(members) => {
+                let varying = members.iter().filter(|(_, template)| holds_any(template));
+                varying.map(|(name, _)| name.clone()).collect()
+            }
+            template if holds_any(template) => vec![String::new()],
+            _ => Vec::new(),
+        }
+    }
+
     /// Every variable, in the order in which they are written.
     pub(super) fn variables<'a>(&'a self, found: &mut dyn FnMut(&'a Variable)) {
         match self {

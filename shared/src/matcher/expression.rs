@@ -62,6 +62,21 @@ impl Expression {
         }
     }
 
+    /// Adds the paths that it reads.
+    pub(super) fn reads(&self, paths: &mut Vec<Vec<String>>) {
+        match self {
+            Self::Field(parts) => paths.push(parts.clone()),
+            Self::Constant(_) => {}
+            Self::Compare { sides, .. } => sides.iter().for_each(|side| side.reads(paths)),
+            Self::All(expressions) | Self::Any(expressions) => {
+                for expression in expressions {
+                    expression.reads(paths);
+                }
+            }
+            Self::Not(expression) => expression.reads(paths),
+        }
+    }
+
     fn value<'a>(&'a self, document: &'a RawDocument) -> Value<'a> {
         match self {
             Self::Field(parts) => reach(document, parts),

@@ -36,6 +36,11 @@ impl Path {
         dotted.split('.').map(part).collect::<Option<Arc<_>>>().map(Self)
     }
 
+    /// Its parts, as far as none can be a place in an array.
+    pub(super) fn before_places(&self) -> Vec<String> {
+        self.0.iter().take_while(|part| part.index.is_none()).map(|part| part.name.clone()).collect()
+    }
+
     /// Whether `is_match` holds for any of the values that the path reaches; `None` is a place where there is none.
     ///
     /// An array on the way stands for its elements: a part is looked for in each that is a document, and if the part is a

@@ -1,0 +1,425 @@
+//! What MongoDB runs once for many bindings of a definition, and what is asked of every event for each of them.
+//!
+//! A binding's stages could all run in a cursor of its own, and that is what they mean. A [`Plan`] takes the `$match` stages
+//! with variables out of them, for a [`Matcher`] to evaluate on the events that one cursor brings to all. It does so only
+//! where no event can come out differently:
+//!
+//! - what stands before the first variable stays as it is, and must not depend on when or how often it runs (`$$NOW`, `$rand`,
+//!   `$sampleRate`);
+//! - a `$match` with variables must be one that the matcher evaluates;
+//! - what stands behind it would run ahead of it, on events that it keeps away: so that must be pure, unable to fail, and
+//!   leave alone what the `$match` reads. That is another `$match`, or a projection that only keeps or drops fields.
+//!
+//! For anything else the binding has a source of its own, and the plan says why.
+
+use bson::{Bson, Document, doc};
+
+use crate::{
+    definition::{Binding, Resolved},
+    matcher::Matcher,
+};
+
+/// How the events of one binding come about.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    source: Binding,
+    matcher: Option<Matcher>,
+    own: Option<String>,
+}
+
+impl Plan {
+    /// The plan for a binding behind `view`: filters on events that come before its stages, such as a permission's. They
+    /// are taken to differ from binding to binding.
+    pub fn new(view: &[Document], binding: &Binding) -> Self {
+        let view = view.iter().map(|filter| Resolved {
+            stage: doc! { "$match": filter.clone() },
+            varying: filter.keys().cloned().collect(),
+        });
+        let stages: Vec<Resolved> = view.chain(binding.stages()).collect();
+        match Split::of(&stages) {
+            Ok(split) => {
+                let matcher = (!split.filters.is_empty()).then(|| Matcher::all(split.filters));
+                Self { source: Binding::shared(split.pipeline, binding.options()), matcher, own: None }
+            }
+            Err(reason) => {
+                let pipeline = stages.into_iter().map(|resolved| resolved.stage).collect();
+                Self {
+                    source: Binding::shared(pipeline, binding.options()),
+                    matcher: None,
+                    own: Some(reason),
+                }
+            }
+        }
+    }
+
+    /// What MongoDB runs: bindings whose plans have the same source can share a cursor.
+    pub fn source(&self) -> &Binding {
+        &self.source
+    }
+
+    /// What an event of the source must match to be one of the binding; none where all do.
+    pub fn matcher(&self) -> Option<&Matcher> {
+        self.matcher.as_ref()
+    }
+
+    /// Why variables are left to MongoDB, and so a source of its own; none where no variable is.
+    pub fn own(&self) -> Option<&str> {
+        self.own.as_deref()
+    }
+}
+
+#[derive(Default)]
+struct Split {
+    pipeline: Vec<Document>,
+    filters: Vec<Matcher>,
+    /// The paths that the filters read.
+    reads: Vec<Vec<String>>,
+}
+
+impl Split {
+    fn of(stages: &[Resolved]) -> Result<Self, String> {
+        let mut split = Self::default();
+        if stages.iter().all(|resolved| resolved.varying.is_empty()) {
+            split.pipeline = stages.iter().map(|resolved| resolved.stage.clone()).collect();
+            return Ok(split);
+        }
+        for resolved in stages {
+            let Some((operator, argument)) = resolved.stage.iter().next() else { continue };
+            match (operator.as_str(), argument) {
+                _ if resolved.varying.is_empty() && split.filters.is_empty() => {
+                    if let Some(impure) = impure(argument) {
+                        return Err(format!("{impure} differs from cursor to cursor"));
+                    }
+                    split.pipeline.push(resolved.stage.clone());
+                }
+                ("$match", Bson::Document(filter)) => split.add(filter, &resolved.varying)?,
+                _ if !resolved.varying.is_empty() => return Err(format!("a variable in {operator}")),
+                _ => {
+                    let kept = Kept::of(operator, argument)
+                        .ok_or_else(|| format!("{operator} behind a $match with a variable"))?;
+                    if let Some(read) = split.reads.iter().find(|read| !kept.keeps(read)) {
+                        let read = if read.is_empty() { "the event".to_owned() } else { read.join(".") };
+                        return Err(format!(
+                            "{operator} changes {read}, which a $match with a variable before it reads"
+                        ));
+                    }
+                    split.pipeline.push(resolved.stage.clone());
+                }
+            }
+        }
+        Ok(split)
+    }
+
+    /// A `$match`, of which these members have variables. What has none and cannot fail is for MongoDB.
+    fn add(&mut self, filter: &Document, varying: &[String]) -> Result<(), String> {
+        let mut fixed = Document::new();
+        let mut rest = Document::new();
+        for (key, value) in filter {
+            let member = doc! { key: value.clone() };
+            let can_move =
+                !varying.contains(key) && !holds_pattern(value) && Matcher::compile(&member).is_ok();
+            if can_move { &mut fixed } else { &mut rest }.insert(key, value.clone());
+        }
+        if !fixed.is_empty() {
+            self.pipeline.push(doc! { "$match": fixed });
+        }
+        if !rest.is_empty() {
+            let matcher = Matcher::compile(&rest).map_err(|unsupported| format!("$match.{unsupported}"))?;
+            self.reads.extend(matcher.reads());
+            self.filters.push(matcher);
+        }
+        Ok(())
+    }
+}
+
+/// What a stage holds that depends on when it runs, or on chance.
+fn impure(value: &Bson) -> Option<&str> {
+    match value {
+        Bson::String(text) => {
+            ["$$NOW", "$$CLUSTER_TIME"].into_iter().find(|variable| text.starts_with(variable))
+        }
+        Bson::Document(document) => document.iter().find_map(|(key, value)| match key.as_str() {
+            "$rand" | "$sampleRate" => Some(key.as_str()),
+            _ => impure(value),
+        }),
+        Bson::Array(values) => values.iter().find_map(impure),
+        _ => None,
+    }
+}
+
+/// Whether it holds a regular expression: servers may give up on one.
+fn holds_pattern(value: &Bson) -> bool {
+    match value {
+        Bson::RegularExpression(_) => true,
+        Bson::Document(document) => {
+            document.iter().any(|(key, value)| key == "$regex" || holds_pattern(value))
+        }
+        Bson::Array(values) => values.iter().any(holds_pattern),
+        _ => false,
+    }
+}
+
+/// What a projection without computed fields does to paths.
+enum Kept {
+    Only(Vec<Vec<String>>),
+    AllBut(Vec<Vec<String>>),
+}
+
+impl Kept {
+    fn of(operator: &str, argument: &Bson) -> Option<Self> {
+        match (operator, argument) {
+            ("$unset", Bson::String(path)) => Some(Self::AllBut(vec![parts(path)])),
+            ("$unset", Bson::Array(paths)) => {
+                let paths = paths.iter().map(|path| path.as_str().map(parts)).collect::<Option<_>>()?;
+                Some(Self::AllBut(paths))
+            }
+            ("$project", Bson::Document(fields)) => {
+                let (mut included, mut excluded) = (Vec::new(), Vec::new());
+                projected(fields, &[], &mut included, &mut excluded)?;
+                // An event keeps its `_id` in either form, or its definition would have been refused.
+                let is_id = |path: &Vec<String>| path.first().is_some_and(|first| first == "_id");
+                if !excluded.is_empty() {
+                    return included.iter().all(is_id).then_some(Self::AllBut(excluded));
+                }
+                if !included.iter().any(is_id) {
+                    included.push(vec!["_id".to_owned()]);
+                }
+                Some(Self::Only(included))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether whatever a filter finds at this path is as before.
+    fn keeps(&self, read: &[String]) -> bool {
+        match self {
+            Self::Only(paths) => paths.iter().any(|path| read.starts_with(path)),
+            Self::AllBut(paths) => !paths.iter().any(|path| read.starts_with(path) || path.starts_with(read)),
+        }
+    }
+}
+
+fn parts(path: &str) -> Vec<String> {
+    path.split('.').map(str::to_owned).collect()
+}
+
+/// Sorts the paths of a projection; none where it computes something.
+fn projected(
+    fields: &Document,
+    parent: &[String],
+    included: &mut Vec<Vec<String>>,
+    excluded: &mut Vec<Vec<String>>,
+) -> Option<()> {
+    for (key, value) in fields {
+        let path = [parent, &parts(key)].concat();
+        let is_kept = match value {
+            Bson::Document(inner) if !key.starts_with('$') => {
+                projected(inner, &path, included, excluded)?;
+                continue;
+            }
+            Bson::Boolean(value) => *value,
+            Bson::Int32(value) => *value != 0,
+            Bson::Int64(value) => *value != 0,
+            Bson::Double(value) => *value != 0.0,
+            _ => return None,
+        };
+        if key.starts_with('$') {
+            return None;
+        }
+        if is_kept { &mut *included } else { &mut *excluded }.push(path);
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use bson::{DateTime, RawDocumentBuf, bson};
+
+    use super::*;
+    use crate::{
+        definition::Definitions,
+        name::StreamName,
+        variables::{OperatorCheck, ServerVariables, Variables},
+    };
+
+    fn plan_behind(view: &[Document], stages: Bson, avars: &str) -> Plan {
+        let streams = bson!([{"uri": "s", "stages": stages}]);
+        let definitions = Definitions::written(&streams).unwrap();
+        let definition = definitions.get(&StreamName::new("s").unwrap()).unwrap().as_ref().unwrap();
+        let client = Variables::parse(Some(avars), OperatorCheck::On).unwrap();
+        let server = ServerVariables { user: None, now: DateTime::from_millis(0) };
+        Plan::new(view, &definition.bind(&client, &server).unwrap())
+    }
+
+    fn plan(stages: Bson) -> Plan {
+        plan_behind(&[], stages, r#"{"n": "ada", "v": 5}"#)
+    }
+
+    fn named() -> Bson {
+        bson!({"$match": {"fullDocument.name": {"$var": "n"}}})
+    }
+
+    /// Asserts what MongoDB runs, and that the rest is evaluated here.
+    #[track_caller]
+    fn assert_shared(stages: Bson, pipeline: &[Document]) {
+        let plan = plan(stages);
+        assert_eq!(plan.own(), None);
+        assert_eq!(plan.source().pipeline(), pipeline);
+        assert!(plan.matcher().is_some());
+    }
+
+    #[track_caller]
+    fn assert_own(stages: &Bson, reason: &str) {
+        let plan = plan(stages.clone());
+        assert_eq!(plan.own(), Some(reason), "{stages}");
+        assert!(plan.matcher().is_none());
+        assert_eq!(plan.source().pipeline().len(), stages.as_array().unwrap().len());
+    }
+
+    #[test]
+    fn bindings_of_a_variable_match_share_a_source() {
+        let stages = bson!([named()]);
+        let ada = plan_behind(&[], stages.clone(), r#"{"n": "ada"}"#);
+        let bob = plan_behind(&[], stages, r#"{"n": "bob"}"#);
+        assert_eq!(ada.source(), bob.source());
+        let event = RawDocumentBuf::try_from(doc! { "fullDocument": { "name": "bob" } }).unwrap();
+        assert!(bob.matcher().unwrap().matches(&event));
+        assert!(!ada.matcher().unwrap().matches(&event));
+    }
+
+    #[test]
+    fn without_variables_mongodb_runs_it_all() {
+        let plan = plan(bson!([{"$match": {"fullDocument.a": 1}}, {"$set": {"x": {"$divide": [1, 0]}}}]));
+        assert_eq!((plan.own(), plan.source().pipeline().len()), (None, 2));
+        assert!(plan.matcher().is_none());
+    }
+
+    #[test]
+    fn what_has_no_variables_is_left_to_mongodb() {
+        assert_shared(
+            bson!([{"$set": {"x": 1}}, named(), {"$match": {"operationType": "insert"}}]),
+            &[doc! { "$set": { "x": 1 } }, doc! { "$match": { "operationType": "insert" } }],
+        );
+        assert_shared(
+            bson!([{"$match": {"operationType": "insert", "fullDocument.name": {"$var": "n"}}}]),
+            &[doc! { "$match": { "operationType": "insert" } }],
+        );
+    }
+
+    #[test]
+    fn a_projection_that_leaves_alone_what_is_read_runs_first() {
+        for projection in [
+            bson!({"$unset": "fullDocument.secret"}),
+            bson!({"$unset": ["fullDocument.secret", "updateDescription"]}),
+            bson!({"$project": {"fullDocument": {"secret": 0}}}),
+            bson!({"$project": {"fullDocument.name": 1, "fullDocument.body": true}}),
+            bson!({"$project": {"fullDocument": 1}}),
+        ] {
+            let stage = projection.as_document().unwrap().clone();
+            assert_shared(bson!([named(), projection]), &[stage]);
+        }
+    }
+
+    #[test]
+    fn a_projection_of_what_is_read_stays_behind() {
+        for (projection, operator) in [
+            (bson!({"$project": {"fullDocument.body": 1}}), "$project"),
+            (bson!({"$project": {"fullDocument.name.first": 1}}), "$project"),
+            (bson!({"$unset": "fullDocument.name"}), "$unset"),
+            (bson!({"$unset": "fullDocument"}), "$unset"),
+            (bson!({"$unset": "fullDocument.name.first"}), "$unset"),
+        ] {
+            let reason = format!(
+                "{operator} changes fullDocument.name, which a $match with a variable before it reads"
+            );
+            assert_own(&bson!([named(), projection]), &reason);
+        }
+        // A number in a path may be a place in an array, which a projection moves.
+        assert_own(
+            &bson!([{"$match": {"fullDocument.a.0.b": {"$var": "n"}}}, {"$project": {"fullDocument.a.0.b": 1}}]),
+            "$project changes fullDocument.a, which a $match with a variable before it reads",
+        );
+    }
+
+    #[test]
+    fn what_computes_stays_behind() {
+        for (stage, reason) in [
+            (
+                bson!({"$replaceWith": {"_id": "$_id", "b": "$fullDocument.body"}}),
+                "$replaceWith behind a $match with a variable",
+            ),
+            (
+                bson!({"$redact": {"$cond": [{"$eq": ["$a", 1]}, "$$KEEP", "$$DESCEND"]}}),
+                "$redact behind a $match with a variable",
+            ),
+            (
+                bson!({"$set": {"price": {"$multiply": ["$price", 1.2]}}}),
+                "$set behind a $match with a variable",
+            ),
+            (bson!({"$set": {"r": {"$divide": [1, "$q"]}}}), "$set behind a $match with a variable"),
+            (
+                bson!({"$project": {"fullDocument": 1, "r": {"$divide": [1, "$q"]}}}),
+                "$project behind a $match with a variable",
+            ),
+            (bson!({"$set": {"x": {"$var": "v"}}}), "a variable in $set"),
+        ] {
+            assert_own(&bson!([named(), stage]), reason);
+        }
+    }
+
+    #[test]
+    fn a_match_that_could_fail_stays_behind_the_one_that_guards_it() {
+        assert_own(
+            &bson!([named(), {"$match": {"$expr": {"$gt": [{"$toInt": "$fullDocument.q"}, 1]}}}]),
+            "$match.$expr.$gt[0].$toInt: not an operator that is evaluated here",
+        );
+        // A pattern is evaluated here too, since servers may give up on one.
+        assert_shared(bson!([named(), {"$match": {"fullDocument.a": {"$regex": "^a"}}}]), &[]);
+    }
+
+    #[test]
+    fn what_the_matcher_does_not_evaluate_is_left_to_mongodb() {
+        assert_own(
+            &bson!([{"$match": {"fullDocument.a": {"$regex": "(?=a)"}, "fullDocument.n": {"$var": "n"}}}]),
+            "$match.fullDocument.a.$regex: a special group is not evaluated here",
+        );
+    }
+
+    #[test]
+    fn what_depends_on_the_cursor_is_not_shared() {
+        for (stage, reason) in [
+            (bson!({"$set": {"x": "$$NOW"}}), "$$NOW differs from cursor to cursor"),
+            (bson!({"$match": {"$sampleRate": 0.5}}), "$sampleRate differs from cursor to cursor"),
+            (bson!({"$set": {"x": {"$rand": {}}}}), "$rand differs from cursor to cursor"),
+        ] {
+            assert_own(&bson!([stage, named()]), reason);
+        }
+    }
+
+    #[test]
+    fn a_branch_that_is_left_out_makes_another_source() {
+        let stages = bson!([{"$ifvar": ["v", {"$match": {"fullDocument.big": true}}]}, named()]);
+        let with = plan_behind(&[], stages.clone(), r#"{"n": "ada", "v": 1}"#);
+        let without = plan_behind(&[], stages, r#"{"n": "ada"}"#);
+        assert_ne!(with.source(), without.source());
+    }
+
+    #[test]
+    fn a_view_comes_first_and_is_shared_as_variables_are() {
+        let stages = bson!([{"$match": {"fullDocument.a": 1}}, {"$unset": "fullDocument.secret"}]);
+        let [one, other] = ["a", "b"]
+            .map(|tenant| plan_behind(&[doc! { "fullDocument.tenant": tenant }], stages.clone(), "{}"));
+        assert_eq!(one.own(), None);
+        assert_eq!(one.source(), other.source());
+        let read = bson!([{"$project": {"fullDocument.body": 1}}]);
+        let plan = plan_behind(&[doc! { "fullDocument.tenant": "a" }], read, "{}");
+        assert_eq!(
+            plan.own(),
+            Some("$project changes fullDocument.tenant, which a $match with a variable before it reads")
+        );
+        assert_eq!(plan.source().pipeline()[0], doc! { "$match": { "fullDocument.tenant": "a" } });
+    }
+}
