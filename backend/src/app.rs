@@ -1,6 +1,6 @@
 //! The parts of a running node, and the one place where a request meets them.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use bytes::Buf;
 use futures_util::Stream;
@@ -8,6 +8,7 @@ use http::{Method, StatusCode};
 use shared::{
     address::{Mounts, Route},
     admission::stops_event_source,
+    identity,
     origin::{Origins, Verdict},
     refusal::{Kind, Refusal},
     request::Head,
@@ -24,6 +25,7 @@ use crate::{
     config::{Config, ConfigError},
     edge, follow, health,
     hub::Hub,
+    limits::{Places, Rates},
     metrics::Metrics,
     mongo::Mongo,
     permission::{May, Permissions},
@@ -31,6 +33,7 @@ use crate::{
     seal::PositionKey,
     sessions::Sessions,
     stream::{self, Wish},
+    tls::Tls,
     watcher::{self, Scope},
 };
 
@@ -59,6 +62,12 @@ pub struct App {
     pub hub: Arc<Hub>,
     /// What seals positions.
     pub position_key: PositionKey,
+    /// How many connections and bindings each client holds.
+    pub places: Arc<Places>,
+    /// The certificate, where the node itself ends TLS.
+    pub tls: Option<Arc<Tls>>,
+    /// How often streams are asked for.
+    pub rates: Rates,
     /// The sockets of subscribers; the drain waits for them.
     pub sockets: TaskTracker,
 }
@@ -94,6 +103,8 @@ impl App {
             tokio::spawn(follow::run(mongo.streams.clone(), collection.clone(), Arc::clone(&permissions)));
         }
         let sockets = TaskTracker::new();
+        let tls = Tls::new(&config.tls).map_err(ConfigError)?;
+        let (places, rates) = (Places::new(&config.limits), Rates::new(&config.limits));
         Ok(Arc::new(Self {
             config,
             metrics,
@@ -106,6 +117,9 @@ impl App {
             catalog,
             hub,
             position_key,
+            places,
+            tls,
+            rates,
             sockets,
         }))
     }
@@ -119,7 +133,8 @@ impl App {
     {
         let mut verdict = self.origins.judge(&head.headers);
         let method = head.method.clone();
-        let body = Body::new(body, self.config.limits.body_bytes);
+        let limits = &self.config.limits;
+        let body = Body::new(body, limits.body_bytes, limits.body_timeout());
         let answered = if method == Method::OPTIONS {
             Ok(answer::empty(StatusCode::NO_CONTENT))
         } else {
@@ -138,6 +153,14 @@ impl App {
             response.headers_mut().insert(name, value);
         }
         response
+    }
+
+    /// 429 when the address asks for streams too often.
+    fn count_request(&self, client: Option<IpAddr>) -> Result<(), Refusal> {
+        match client.and_then(|address| self.places.block(address)) {
+            Some(block) => self.rates.ask_from(block),
+            None => Ok(()),
+        }
     }
 
     async fn answer(
@@ -162,14 +185,23 @@ impl App {
             }
             _ => {}
         }
+        let asks_for_stream = matches!(address.as_ref().map(|address| &address.route), Ok(Route::Stream(..)));
+        let from_edge = head.headers.contains_key(&identity::HEADER);
+        if asks_for_stream && !from_edge {
+            // Before anything is computed: a signature costs more than this.
+            self.count_request(head.peer)?;
+        }
         // Who calls is judged first, so that nobody else learns what exists.
         let caller = self.authenticator.authenticate(head, now).await?;
+        if asks_for_stream && from_edge {
+            self.count_request(caller.client_address)?;
+        }
         if let Some(judged) = &caller.origin {
             // The edge has judged: it alone saw the address that the page called.
             verdict.clone_from(judged);
         }
         verdict.admit()?;
-        head.check_length()?;
+        self.config.limits.of_request().check_url(head)?;
         let access = self.permissions.current()?;
         let address = address.map_err(|refusal| access.unresolved(&caller.identity, refusal))?;
         if let Route::Stream(namespace, name) = &address.route {

@@ -3,16 +3,24 @@
 //! Every key is documented at its field. In the environment a key is written `TAILRACE_` and its path with two
 //! underscores for each dot and one for each hyphen: `auth.jwt.secret` is `TAILRACE_AUTH__JWT__SECRET`.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    num::NonZeroU32,
+    path::Path,
+    time::Duration,
+};
 
 use bson::Document;
+use ipnet::IpNet;
 use serde::Deserialize;
 use shared::{
-    address::{Mount, Mounts},
+    address::{MAX_URL_BYTES, Mount, Mounts},
+    limit::RequestLimits,
     name::{DatabaseName, Namespace},
     origin::Origins,
     permission::Rules,
-    variables::OperatorCheck,
+    variables::{MAX_AVARS_BYTES, OperatorCheck},
 };
 
 use tracing_subscriber::EnvFilter;
@@ -20,6 +28,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     authentication::{AuthConfig, Authenticator, EdgeConfig, Secret},
     follow::CollectionPath,
+    tls::{Tls, TlsConfig},
 };
 
 /// The prefix of every variable that is ours in the environment.
@@ -36,6 +45,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where operators look.
     pub admin: AdminConfig,
+    /// The certificate of `listen`.
+    pub tls: TlsConfig,
     /// Where MongoDB is.
     pub mongodb: MongoConfig,
     /// Which paths serve which databases. Empty: the database that the URI names (else `test`) at `/`.
@@ -65,6 +76,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin: AdminConfig::default(),
+            tls: TlsConfig::default(),
             mongodb: MongoConfig::default(),
             mounts: Vec::new(),
             auth: AuthConfig::default(),
@@ -108,12 +120,32 @@ impl Default for MongoConfig {
 pub struct Limits {
     /// Connections at once; one more is answered 503 and closed.
     pub connections: usize,
-    /// Milliseconds until a request's head must have arrived.
+    /// Connections at once of one address (IPv6: of one /64); through the edge, streams.
+    pub connections_per_address: usize,
+    /// Streams at once of one user: of the same `iss` and `sub`.
+    pub connections_per_user: usize,
+    /// Subscribers at once of one stream, whatever their variables.
+    pub connections_per_stream: usize,
+    /// Streams with different values of their variables that one user follows at once, or one address of anonymous callers.
+    pub bindings_per_user: usize,
+    /// Streams that all clients may ask for in a second, opened or not.
+    pub upgrades_per_second: NonZeroU32,
+    /// Streams that one address may ask for in a second.
+    pub upgrades_per_second_per_address: NonZeroU32,
+    /// Addresses that stand for many clients, and are not counted: proxies and tunnels.
+    pub uncounted_addresses: Vec<IpNet>,
+    /// Bytes of path and query.
+    pub url_bytes: usize,
+    /// Bytes of `avars`, after percent-decoding.
+    pub avars_bytes: usize,
+    /// Milliseconds until a request's head must have arrived; and before that, as many for a TLS handshake.
     pub header_timeout_ms: u64,
     /// Bytes of a request's head.
     pub header_bytes: usize,
-    /// Bytes of a request's body.
+    /// Bytes of a request's body: of a document.
     pub body_bytes: usize,
+    /// Milliseconds until a request's body must have arrived.
+    pub body_timeout_ms: u64,
     /// Bytes of events that wait for one slow client before it is closed with 4003. One event always fits.
     pub queue_bytes: usize,
     /// Bytes of recent events that each source keeps for clients that come back.
@@ -132,9 +164,22 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 19_000,
+            connections_per_address: 1_000,
+            connections_per_user: 1_000,
+            connections_per_stream: 19_000,
+            bindings_per_user: 100,
+            upgrades_per_second: const { NonZeroU32::new(5_000).unwrap() },
+            upgrades_per_second_per_address: const { NonZeroU32::new(100).unwrap() },
+            uncounted_addresses: vec![
+                IpNet::new_assert(Ipv4Addr::LOCALHOST.into(), 8).trunc(),
+                IpNet::new_assert(Ipv6Addr::LOCALHOST.into(), 128),
+            ],
+            url_bytes: RequestLimits::default().url_bytes,
+            avars_bytes: RequestLimits::default().avars_bytes,
             header_timeout_ms: 10_000,
             header_bytes: 48 * 1024,
             body_bytes: 16 * 1024 * 1024,
+            body_timeout_ms: 30_000,
             queue_bytes: 1024 * 1024,
             replay_bytes: 1024 * 1024,
             message_bytes: 64 * 1024,
@@ -151,6 +196,16 @@ impl Limits {
         Duration::from_millis(self.header_timeout_ms)
     }
 
+    /// How long a request's body may take.
+    pub fn body_timeout(&self) -> Duration {
+        Duration::from_millis(self.body_timeout_ms)
+    }
+
+    /// What the edge judges as well.
+    pub fn of_request(&self) -> RequestLimits {
+        RequestLimits { url_bytes: self.url_bytes, avars_bytes: self.avars_bytes }
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let at_least = |key: &str, value: u64, least: u64| {
             if value < least {
@@ -159,7 +214,27 @@ impl Limits {
             Ok(())
         };
         let bytes = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
-        at_least("connections", bytes(self.connections), 1)?;
+        let at_most = |key: &str, value: usize, most: usize| {
+            if value > most {
+                return Err(ConfigError(format!("limits.{key} is {value}, expected at most {most}")));
+            }
+            Ok(())
+        };
+        for (key, count) in [
+            ("connections", self.connections),
+            ("connections-per-address", self.connections_per_address),
+            ("connections-per-user", self.connections_per_user),
+            ("connections-per-stream", self.connections_per_stream),
+            ("bindings-per-user", self.bindings_per_user),
+        ] {
+            at_least(key, bytes(count), 1)?;
+        }
+        at_least("url-bytes", bytes(self.url_bytes), 256)?;
+        // Clients and hops in between count on no more.
+        at_most("url-bytes", self.url_bytes, MAX_URL_BYTES)?;
+        at_least("avars-bytes", bytes(self.avars_bytes), 2)?;
+        at_most("avars-bytes", self.avars_bytes, MAX_AVARS_BYTES)?;
+        at_least("body-timeout-ms", self.body_timeout_ms, 100)?;
         at_least("header-timeout-ms", self.header_timeout_ms, 100)?;
         // hyper's buffer cannot be smaller.
         at_least("header-bytes", bytes(self.header_bytes), 8192)?;
@@ -282,6 +357,7 @@ impl Config {
         self.auth.check_anonymous(self.listen, self.has_permissions()).map_err(ConfigError)?;
         Authenticator::new(&self.auth, &self.edge, self.admits_anonymous()).map_err(ConfigError)?;
         Origins::new(&self.origins).map_err(|why| ConfigError(format!("origins: {why}")))?;
+        Tls::new(&self.tls).map_err(ConfigError)?;
         Ok(())
     }
 
@@ -397,7 +473,10 @@ mod tests {
     #[test]
     fn a_wrong_key_or_value_is_named_with_what_it_takes() {
         for (file, expected) in [
-            ("lisen = 1", "unknown field `lisen`, expected one of `listen`, `admin`, `mongodb`, `mounts`"),
+            (
+                "lisen = 1",
+                "unknown field `lisen`, expected one of `listen`, `admin`, `tls`, `mongodb`, `mounts`",
+            ),
             ("[limits]\nping = 1", "limits.ping: unknown field `ping`, expected one of `connections`"),
             ("[limits]\nping-seconds = 'x'", "limits.ping-seconds: invalid type: string \"x\", expected u64"),
             ("[limits]\nping-seconds = 0", "limits.ping-seconds is 0, expected at least 1"),
@@ -405,6 +484,12 @@ mod tests {
                 "listen = '127.0.0.1:9180'\nadmin.listen = '127.0.0.1:9180'",
                 "admin.listen has the port of listen, 127.0.0.1:9180, expected a port of its own",
             ),
+            ("[limits]\nurl-bytes = 20000", "limits.url-bytes is 20000, expected at most 16384"),
+            (
+                "[limits]\nuncounted-addresses = ['10.0.0.0/40']",
+                "limits.uncounted-addresses[0]: invalid IP address syntax",
+            ),
+            ("tls.key = 'key.pem'", "tls.certificate is not set, expected that of tls.key"),
             ("listen = 'here'", "listen: invalid socket address syntax"),
             ("mounts = [{what = 'x', where = '/'}]", "mounts[0].what is \"x\", expected \"*\", \"/<db>\""),
             ("[log]\nlevel = 'a=b=c'", "log.level is \"a=b=c\", expected a level such as info"),

@@ -19,6 +19,7 @@ pub fn settings(app: &App, head: &Head, asker: &EdgeCaller) -> Result<Response, 
         origins: app.origins.clone(),
         check_operators: app.config.aggregation_check_operators,
         access: permission::Written::from(&*app.permissions.current()?),
+        limits: app.config.limits.of_request(),
     };
     Ok(respond(head, app.authenticator.sign_settings(asker, &settings)))
 }

@@ -9,7 +9,7 @@ use tailrace::{
     config::{Config, ConfigError, Flags},
     logging,
     metrics::Metrics,
-    server,
+    server, tls,
 };
 use tokio::{
     net::TcpListener,
@@ -112,6 +112,9 @@ fn serve(options: &Options) -> Result<(), String> {
             let listen = listener.local_addr().map_err(|error| error.to_string())?;
             tracing::info!(%listen, "the admin listener serves /_metrics");
             tokio::spawn(admin::run(Arc::clone(&app), listener));
+        }
+        if let Some(tls) = &app.tls {
+            tokio::spawn(tls::follow(Arc::clone(tls)));
         }
         let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;

@@ -16,7 +16,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Metric, Registry},
 };
-use shared::{close::Close, refusal::Refusal};
+use shared::{close::Close, limit::Limit, refusal::Refusal};
 
 use self::lag::Lag;
 use crate::{event::Form, mongo::Fault};
@@ -71,6 +71,7 @@ pub struct Metrics {
     snapshot_documents: Counter,
     closes: Family<[(&'static str, u16); 1], Counter>,
     refusals: Family<[(&'static str, String); 2], Counter>,
+    limit_hits: Family<Labels<1>, Counter>,
     lag: Lag,
 }
 
@@ -142,6 +143,7 @@ impl Default for Metrics {
                 .new_metric("snapshot_documents", "Documents read from MongoDB for snapshots"),
             closes: new.new_metric("closes", "Streams that the node closed, by close code"),
             refusals: new.new_metric("refusals", "Requests that were refused"),
+            limit_hits: new.new_metric("limit_hits", "Requests and connections over a limit, by its key"),
             lag: new.add(
                 "lag_seconds",
                 "From the write in MongoDB to the client's socket, of the oldest event of each write to a socket",
@@ -182,6 +184,9 @@ impl Metrics {
     fn show_zeros(&self) {
         for close in Close::ALL {
             drop(self.closes.get_or_create(&[("code", close.code())]));
+        }
+        for limit in Limit::ALL {
+            drop(self.limit_hits.get_or_create(&[("limit", limit.key())]));
         }
         for catch_up in [CatchUp::Memory, CatchUp::Cursor] {
             drop(self.catch_ups.get_or_create(&[("from", label_of(catch_up))]));
@@ -252,6 +257,14 @@ impl Metrics {
         let status = refusal.status().as_str().to_owned();
         let exception = refusal.kind().exception().to_owned();
         self.refusals.get_or_create(&[("status", status), ("exception", exception)]).inc();
+        if let Some(limit) = refusal.limit() {
+            self.limit_hit(limit);
+        }
+    }
+
+    /// Something was over a limit.
+    pub fn limit_hit(&self, limit: Limit) {
+        self.limit_hits.get_or_create(&[("limit", limit.key())]).inc();
     }
 
     /// A subscriber, counted until it is dropped.
@@ -376,6 +389,7 @@ mod tests {
             "tailrace_mongodb_faults_total{part=\"source\",fault=\"unreachable\"} 0",
             "tailrace_subscribers{form=\"sse\"} 0",
             "tailrace_lag_seconds_count 0",
+            "tailrace_limit_hits_total{limit=\"bindings-per-user\"} 0",
         ] {
             assert!(text.lines().any(|other| other == line), "{line}\n{text}");
         }

@@ -1,13 +1,17 @@
 //! The way of a request from warp into [`App`].
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use hyper::upgrade::OnUpgrade;
 use shared::request::Head;
 use tokio::sync::OwnedSemaphorePermit;
 use warp::{Filter, http::HeaderMap, path::FullPath, reply::Response};
 
-use crate::{app::App, metrics::Counted};
+use crate::{app::App, limits::Place, metrics::Counted};
 
 /// What the accept loop puts into each request.
 #[derive(Clone, Debug)]
@@ -15,13 +19,16 @@ pub struct Connection {
     /// The peer's address.
     pub peer: SocketAddr,
     /// The connection's place under the limit, free again when the last of its holders ends.
-    pub place: Arc<Place>,
+    pub place: Arc<Seat>,
+    /// Whether a request has arrived.
+    pub asked: Arc<AtomicBool>,
 }
 
-/// A connection's place among those that are open at once.
+/// A connection's places under the limits: among all, and among those of its address.
 #[derive(Debug)]
-pub struct Place {
-    pub(crate) _place: OwnedSemaphorePermit,
+pub struct Seat {
+    pub(crate) _among_all: OwnedSemaphorePermit,
+    pub(crate) _of_address: Place,
     pub(crate) _counted: Counted,
 }
 
@@ -31,7 +38,7 @@ pub struct Upgrade {
     /// The connection, once the 101 is written.
     pub connection: OnUpgrade,
     /// Its place under the limit.
-    pub place: Option<Arc<Place>>,
+    pub place: Option<Arc<Seat>>,
 }
 
 /// One filter for every address: which database a path names is decided by the mounts, which are configuration.

@@ -1,6 +1,12 @@
 //! The accept loop: connections in, their limits, and an orderly end.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use http::Request;
 use hyper::{
@@ -12,32 +18,37 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use shared::{
-    close::Close,
-    refusal::{Kind, Refusal},
-};
+use shared::{close::Close, limit::Limit, refusal::Refusal};
 #[cfg(target_os = "linux")]
 use socket2::SockRef;
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use warp::reply::Response;
 
 use crate::{
     app::App,
     request_line::Mended,
-    routes::{self, Connection, Place},
+    routes::{self, Connection, Seat},
 };
 
 /// How long the accept loop rests after a failure.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
+/// How long one that is turned away has to hear it.
+const TURNED_AWAY_WITHIN: Duration = Duration::from_secs(1);
+
+/// Connections over a limit that are told so at once; more than these are dropped without a word.
+const TURNED_AWAY: usize = 64;
+
 /// Serves `listener` until `shutdown` is ready; then closes every stream with 1001 and waits for the sockets to end.
 pub async fn run(app: Arc<App>, listener: TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(app.config.limits.connections));
+    let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
     let connections = TaskTracker::new();
     let stopping = CancellationToken::new();
     let filter = warp::service(routes::routes(Arc::clone(&app)));
@@ -57,38 +68,33 @@ pub async fn run(app: Arc<App>, listener: TcpListener, shutdown: impl Future<Out
             },
             () = &mut shutdown => break,
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            tokio::spawn(turn_away(stream));
-            continue;
+        let seat = match seat(&app, &places, peer) {
+            Ok(seat) => Arc::new(seat),
+            Err(refusal) => {
+                app.metrics.refused(&refusal);
+                // Within TLS nothing can be said before a handshake, which is the dear part.
+                if let (Ok(place), None) = (Arc::clone(&turned_away).try_acquire_owned(), &app.tls) {
+                    tokio::spawn(async move {
+                        let _ = timeout(TURNED_AWAY_WITHIN, turn_away(stream, &refusal)).await;
+                        drop(place);
+                    });
+                }
+                continue;
+            }
         };
         // Events are small and each is wanted now.
         let _ = stream.set_nodelay(true);
         give_up_after(&stream, unanswered);
-        let place = Place { _place: place, _counted: app.metrics.connection() };
-        let from = Connection { peer, place: Arc::new(place) };
-        let filter = TowerToHyperService::new(filter.clone());
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(from.clone());
-            filter.call(request)
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(app.config.limits.header_timeout())
-            .max_buf_size(app.config.limits.header_bytes)
-            .serve_connection(TokioIo::new(Mended::new(stream)), service)
-            .with_upgrades();
+        let from = Connection { peer, place: seat, asked: Arc::default() };
+        let app = Arc::clone(&app);
+        let filter = filter.clone();
         let stopping = stopping.clone();
         connections.spawn(async move {
-            tokio::pin!(connection);
-            let ended = tokio::select! {
-                ended = &mut connection => ended,
-                () = stopping.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-            if let Err(error) = ended {
-                tracing::debug!(%error, %peer, "connection ended");
+            let Some(tls) = &app.tls else { return serve(&app, stream, from, filter, &stopping).await };
+            match timeout(app.config.limits.header_timeout(), tls.acceptor().accept(stream)).await {
+                Ok(Ok(stream)) => serve(&app, stream, from, filter, &stopping).await,
+                Ok(Err(error)) => tracing::debug!(%error, %peer, "no TLS handshake"),
+                Err(_) => app.metrics.limit_hit(Limit::HeaderTime),
             }
         });
     }
@@ -109,16 +115,73 @@ fn give_up_after(stream: &TcpStream, unanswered: Duration) {
 #[cfg(not(target_os = "linux"))]
 fn give_up_after(_: &TcpStream, _: Duration) {}
 
-/// 503 to a connection over the limit, without a task that lives long.
-async fn turn_away(mut stream: TcpStream) {
-    let refusal = Refusal::new(Kind::Unavailable, "too many connections");
-    let body = refusal.body();
+/// A connection's places, or the refusal of the limit that it is over.
+fn seat(app: &App, places: &Arc<Semaphore>, peer: SocketAddr) -> Result<Seat, Refusal> {
+    let of_address = app.places.connect(peer.ip())?;
+    let among_all = Arc::clone(places).try_acquire_owned().map_err(|_| {
+        Limit::Connections.refusal(u64::try_from(app.config.limits.connections).unwrap_or(u64::MAX))
+    })?;
+    Ok(Seat { _among_all: among_all, _of_address: of_address, _counted: app.metrics.connection() })
+}
+
+/// Serves one connection until it ends, or until its upgrade has taken it over.
+async fn serve<S, F>(app: &App, stream: S, from: Connection, filter: F, stopping: &CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: tower_service::Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone,
+    F::Future: Send + 'static,
+{
+    let limits = &app.config.limits;
+    let Connection { peer, asked, .. } = from.clone();
+    let filter = TowerToHyperService::new(filter);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        from.asked.store(true, Ordering::Relaxed);
+        request.extensions_mut().insert(from.clone());
+        filter.call(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout())
+        .max_buf_size(limits.header_bytes)
+        .serve_connection(TokioIo::new(Mended::new(stream)), service)
+        .with_upgrades();
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = stopping.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        if error.is_parse_too_large() {
+            app.metrics.limit_hit(Limit::HeaderBytes);
+        } else if error.is_timeout() && !asked.load(Ordering::Relaxed) {
+            // Behind a first request it is a connection that rests, and no attack.
+            app.metrics.limit_hit(Limit::HeaderTime);
+        }
+        tracing::debug!(%error, %peer, "connection ended");
+    }
+}
+
+/// Tells a connection over a limit so, though it has asked nothing yet.
+async fn turn_away(mut stream: TcpStream, refusal: &Refusal) -> io::Result<()> {
+    let (status, body) = (refusal.status(), refusal.body());
+    let headers = refusal
+        .headers()
+        .iter()
+        .fold(String::new(), |headers, (name, value)| headers + name + ": " + value + "\r\n");
     let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 2\r\n\
-         cache-control: no-store\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncache-control: no-store\r\nconnection: close\r\n\
+         content-length: {}\r\n{headers}\r\n{body}",
         body.len()
     );
-    let _ = timeout(Duration::from_secs(1), stream.write_all(answer.as_bytes())).await;
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await?;
+    // What it sends unread would make the kernel reset the connection, and the client lose the answer.
+    let mut unread = [0; 1024];
+    while stream.read(&mut unread).await? > 0 {}
+    Ok(())
 }
 
 async fn drain(app: &App, connections: &TaskTracker) {

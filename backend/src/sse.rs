@@ -12,6 +12,7 @@ use warp::{Reply, reply::Response};
 use crate::{
     event::{Form, snapshot_end},
     expiry::Expiry,
+    limits::Place,
     metrics::{self, Written},
     sessions::Registration,
     snapshot::Frames,
@@ -22,6 +23,8 @@ use crate::{
 /// A subscriber and how it is served.
 struct Session {
     subscription: Subscription,
+    #[expect(dead_code, reason = "what it takes under the limits is free again when it is dropped")]
+    place: Place,
     figures: metrics::Subscriber,
     /// By what right the stream is open: it is judged again when rights change.
     #[expect(dead_code, reason = "it is in the list for as long as it is held")]
@@ -37,6 +40,7 @@ struct Session {
 /// The answer: a body that goes on until one side ends it.
 pub fn respond(
     subscription: Subscription,
+    place: Place,
     client: Client,
     snapshot: Option<Frames>,
     keepalive_seconds: u64,
@@ -48,8 +52,17 @@ pub fn respond(
     let start = start.map_or_else(|| ": open\n\n".to_owned(), |id| format!(": open\nid: {id}\n\n"));
     let Client { registration, figures, form, expires_at, .. } = client;
     let expiry = Expiry::at(expires_at);
-    let session =
-        Session { subscription, figures, registration, snapshot, form, expiry, keepalive, ended: false };
+    let session = Session {
+        subscription,
+        place,
+        figures,
+        registration,
+        snapshot,
+        form,
+        expiry,
+        keepalive,
+        ended: false,
+    };
     let opening = stream::once(async { Ok::<_, Infallible>(Bytes::from(start)) });
     let events = stream::unfold(session, |mut session| async move {
         let block = session.next().await?;

@@ -25,6 +25,7 @@ use crate::{
     catalog::Declared,
     event::Form,
     hub::SourceKey,
+    limits::Place,
     metrics, mongo,
     permission::May,
     position::Position,
@@ -66,6 +67,8 @@ pub struct Opened {
     pub subscription: Subscription,
     /// By what right it is open.
     pub registration: Registration,
+    /// What it takes under the limits, free again when this is dropped.
+    place: Place,
     reader: Option<Reader>,
     request: StreamRequest,
     declared: Arc<Declared>,
@@ -110,9 +113,11 @@ async fn attempt(app: &App, wish: &Wish<'_>) -> Result<Option<Opened>, Refusal> 
     let query = head.query.as_deref();
     let identity = &caller.identity;
     let grant = access.decide(&Question { identity, method: &head.method, address, query, now })?;
+    app.rates.ask()?;
+    let mut place = app.places.open(caller)?;
     app.catalog.check_followed().await?;
     let (declared, admitted) = admit(app, wish, &grant, now).await?;
-    let (subscription, reader) = subscribe(app, namespace, &admitted).await?;
+    let (subscription, reader) = subscribe(app, namespace, &admitted, &mut place).await?;
     let registration = app.sessions.enter(Session {
         identity: identity.clone(),
         address: address.clone(),
@@ -123,7 +128,7 @@ async fn attempt(app: &App, wish: &Wish<'_>) -> Result<Option<Opened>, Refusal> 
     });
     let current = app.catalog.is_current(namespace, &declared) && app.permissions.is_current(&access);
     let request = admitted.request;
-    Ok(current.then_some(Opened { subscription, registration, reader, request, declared }))
+    Ok(current.then_some(Opened { subscription, registration, place, reader, request, declared }))
 }
 
 /// Joins or opens the source; and opens the snapshot, if one is wanted, of the moment behind which the subscription begins.
@@ -131,6 +136,7 @@ async fn subscribe(
     app: &App,
     namespace: &Namespace,
     admitted: &Admitted,
+    place: &mut Place,
 ) -> Result<(Subscription, Option<Reader>), Refusal> {
     let refused = |error: mongodb::error::Error| mongo::refusal(&error);
     let client = &app.mongo.operations;
@@ -140,6 +146,7 @@ async fn subscribe(
         stream: definition.uri().clone(),
         binding: binding.clone(),
     };
+    place.follow(&key)?;
     let seal = Arc::new(app.position_key.seal(client, namespace, definition.uri()).await.map_err(refused)?);
     let Some(snapshot) = definition.snapshot().filter(|_| admitted.request.snapshot) else {
         let after = position(&seal, admitted.request.resume_after.as_deref())?;
@@ -160,7 +167,7 @@ fn respond(
     opened: Opened,
 ) -> Result<Response, Refusal> {
     let Wish { caller, name, .. } = *wish;
-    let Opened { subscription, registration, reader, request, declared } = opened;
+    let Opened { subscription, registration, place, reader, request, declared } = opened;
     let returns = request.resume_after.is_some();
     let client = |form| Client {
         registration,
@@ -174,7 +181,7 @@ fn respond(
             let form = Form::Sse(request.json_mode);
             let snapshot = reader.map(|reader| reader.into_frames(form, Arc::clone(&app.metrics)));
             let keepalive = app.config.limits.ping_seconds;
-            Ok(sse::respond(subscription, client(form), snapshot, keepalive))
+            Ok(sse::respond(subscription, place, client(form), snapshot, keepalive))
         }
         Wanted::Upgrade { key, negotiated } => {
             let upgrade = upgrade.ok_or_else(|| {
@@ -202,12 +209,13 @@ fn respond(
                 session = session.renewed(renewal, ahead);
             }
             app.sockets.spawn(async move {
-                let Upgrade { connection, place } = upgrade;
+                let Upgrade { connection, place: of_connection } = upgrade;
                 match connection.await {
                     Ok(upgraded) => session.run(upgraded).await,
                     Err(error) => tracing::debug!(%error, "the client left during the handshake"),
                 }
-                drop(place);
+                // Taken until the socket has ended, whatever way that is.
+                drop((place, of_connection));
             });
             Ok(response)
         }
@@ -240,7 +248,10 @@ async fn admit(
     let server = ServerVariables { user: wish.caller.identity.claims().map(Claims::document), now };
     let judge = |declared: &Declared| {
         let definitions = declared.exists.then_some(&declared.definitions);
-        shared::admission::judge(head, definitions, name, grant, &server, app.config.operator_check())
+        let admitted =
+            shared::admission::judge(head, definitions, name, grant, &server, app.config.operator_check())?;
+        app.config.limits.of_request().check_variables(head)?;
+        Ok::<_, Refusal>(admitted)
     };
     let declared = app.catalog.read(namespace).await?;
     if let Ok(admitted) = judge(&declared) {

@@ -9,6 +9,7 @@ use shared::{
     credentials::{self, Credentials},
     definition::Definitions,
     identity::HEADER,
+    limit::RequestLimits,
     name::StreamName,
     origin::Origins,
     permission::Grant,
@@ -35,7 +36,7 @@ static ORIGINS: LazyLock<Origins> =
 pub fn run(data: &[u8]) {
     let Some(head) = head(data) else { return };
     let _ = ORIGINS.headers(&ORIGINS.judge(&head.headers));
-    if let Ok(()) = head.check_length() {
+    if let Ok(()) = RequestLimits::default().check_url(&head) {
         assert!(
             head.path.len() + head.query.as_ref().map_or(0, String::len) <= shared::address::MAX_URL_BYTES
         );

@@ -1,5 +1,6 @@
 //! Our native server, as a process of its own: what is tested is what is shipped.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
@@ -70,6 +71,14 @@ impl Backend {
         self.port
     }
 
+    /// Where it is asked whether it is up: where it speaks TLS, that is its admin listener.
+    fn health_port(&self) -> u16 {
+        let mut environment = self.options.environment.iter();
+        let admin = environment.find(|(name, _)| name == "TAILRACE_ADMIN__LISTEN");
+        let admin = admin.and_then(|(_, listen)| listen.parse::<SocketAddr>().ok());
+        admin.map_or(self.port, |listen| listen.port())
+    }
+
     /// `http://127.0.0.1:<port>`
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
@@ -128,7 +137,7 @@ impl Backend {
             .envs(self.options.environment.iter().cloned());
         let mut process =
             Process::start(&format!("the backend {}", self.options.name), &mut command, &self.log)?;
-        let port = self.port;
+        let port = self.health_port();
         let healthy = async || match port::status(port, "/_health").await? {
             200 => Ok(()),
             other => anyhow::bail!("/_health answers {other}"),

@@ -3,10 +3,12 @@
 //! Every other client rewrites odd paths (dot segments, `%2F`, unencoded braces) before they reach the server, and those
 //! are what tests must send. One connection a request; no redirects, no TLS.
 
+use std::net::IpAddr;
+
 use anyhow::{Context as _, Result, bail, ensure};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// A request.
 #[derive(Clone, Debug)]
@@ -15,12 +17,13 @@ pub struct Request {
     target: String,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
+    source: Option<IpAddr>,
 }
 
 impl Request {
     /// A request of this target: path and query, as they go over the wire.
     pub fn new(method: Method, target: impl Into<String>) -> Self {
-        Self { method, target: target.into(), headers: Vec::new(), body: Vec::new() }
+        Self { method, target: target.into(), headers: Vec::new(), body: Vec::new(), source: None }
     }
 
     /// A GET.
@@ -32,6 +35,13 @@ impl Request {
     #[must_use]
     pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Sends it from this address of the machine: all of 127.0.0.0/8 are (on Linux).
+    #[must_use]
+    pub fn from_address(mut self, source: IpAddr) -> Self {
+        self.source = Some(source);
         self
     }
 
@@ -52,13 +62,20 @@ impl Request {
         self.headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name))
     }
 
+    async fn connect(&self, authority: &str) -> Result<TcpStream> {
+        let Some(source) = self.source else { return Ok(TcpStream::connect(authority).await?) };
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((source, 0).into())?;
+        Ok(socket.connect(authority.parse()?).await?)
+    }
+
     /// Sends it to this server (`http://host:port`) and reads the head of the answer.
     pub async fn open(&self, server: &str) -> Result<Answer> {
         let authority =
             server.strip_prefix("http://").with_context(|| format!("{server} is no http:// address"))?;
         let authority = authority.trim_end_matches('/');
         let what = || format!("{} {server}{}", self.method, self.target);
-        let mut stream = TcpStream::connect(authority).await.with_context(what)?;
+        let mut stream = self.connect(authority).await.with_context(what)?;
         stream.set_nodelay(true)?;
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
         let mut line = |name: &str, value: &str| {

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::{address::Mount, identity::EdgeKeys, name::Namespace, origin::Origins, permission};
+use crate::{
+    address::Mount, identity::EdgeKeys, limit::RequestLimits, name::Namespace, origin::Origins, permission,
+};
 
 /// The header of the answer that carries its MAC, as `<key id>.<base64url>`.
 pub const MAC_HEADER: HeaderName = HeaderName::from_static("tailrace-mac");
@@ -33,6 +35,9 @@ pub struct Settings {
     pub check_operators: bool,
     /// Who may do what.
     pub access: permission::Written,
+    /// The limits of what a request says.
+    #[serde(default)]
+    pub limits: RequestLimits,
 }
 
 /// The definitions of one collection.
@@ -252,6 +257,7 @@ mod tests {
             origins: Origins::new(["https://app.example"]).unwrap(),
             check_operators: true,
             access: permission::Written::from(&access),
+            limits: RequestLimits::default(),
         };
         let signed = Signed::settings(&sent, &keys(), "chat").unwrap();
         assert_eq!(signed.read_settings(&keys(), "chat"), Ok(sent));

@@ -1,6 +1,6 @@
 //! Who calls, and how the edge tells the backend: a signed, short-lived statement that is bound to one request.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bson::{Bson, Document};
@@ -37,6 +37,13 @@ pub enum Identity {
     Verified(Claims),
 }
 
+/// One user, whatever token speaks for it: `iss` and `sub` (RFC 7519, section 4.1).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct User {
+    issuer: Option<Arc<str>>,
+    subject: Arc<str>,
+}
+
 /// The claims of a verified token; made only by a check of its signature or of the edge's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claims {
@@ -57,6 +64,12 @@ impl Claims {
     /// The claims as BSON, for `@user`. A string stays a string, whatever it looks like.
     pub fn document(&self) -> Document {
         self.claims.iter().map(|(name, value)| (name.clone(), plain(value))).collect()
+    }
+
+    /// Whom the token speaks of; `None` where it has no `sub`.
+    pub fn user(&self) -> Option<User> {
+        let text = |name: &str| self.claims.get(name).and_then(Value::as_str).map(Into::into);
+        Some(User { issuer: text("iss"), subject: text("sub")? })
     }
 
     /// When a session on these claims ends, in Unix seconds.

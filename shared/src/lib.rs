@@ -14,6 +14,7 @@
 //! ```
 
 pub mod address;
+pub mod address_block;
 pub mod admission;
 pub mod client_message;
 pub mod close;
@@ -24,6 +25,7 @@ pub mod escape;
 pub mod event_json;
 pub mod identity;
 pub mod jwks;
+pub mod limit;
 pub mod matcher;
 pub mod name;
 pub mod origin;

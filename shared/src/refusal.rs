@@ -5,6 +5,8 @@ use std::fmt;
 use http::StatusCode;
 use serde_json::json;
 
+use crate::limit::Limit;
+
 macro_rules! kinds {
     ($( $(#[$doc:meta])* $kind:ident => $status:ident, $exception:literal; )*) => {
         /// The kinds of refusal. Each has one HTTP status and one exception name, the latter as RESTHeart's clients know it.
@@ -63,9 +65,11 @@ kinds! {
     Conflict => CONFLICT, "ConflictException";
     /// `If-Match` names another version.
     PreconditionFailed => PRECONDITION_FAILED, "PreconditionFailedException";
+    /// A request that does not arrive in time.
+    TooSlow => REQUEST_TIMEOUT, "RequestTimeoutException";
     /// A body over the limit.
     BodyTooLarge => PAYLOAD_TOO_LARGE, "PayloadTooLargeException";
-    /// A URL over 16 KiB.
+    /// A URL over the limit, 16 KiB unless configured.
     UrlTooLong => URI_TOO_LONG, "UriTooLongException";
     /// A WebSocket version other than 13 (RFC 6455, section 4.4).
     UpgradeRequired => UPGRADE_REQUIRED, "WebSocketVersionException";
@@ -87,6 +91,7 @@ pub struct Refusal {
     kind: Kind,
     message: String,
     headers: Vec<(&'static str, String)>,
+    limit: Option<Limit>,
 }
 
 impl Refusal {
@@ -101,7 +106,7 @@ impl Refusal {
             }
             _ => Vec::new(),
         };
-        Self { kind, message: message.into(), headers }
+        Self { kind, message: message.into(), headers, limit: None }
     }
 
     /// 404 for an address under which no stream is declared, or whose collection or database does not exist.
@@ -117,6 +122,25 @@ impl Refusal {
         );
         refusal.headers.push(("allow", allow.to_owned()));
         refusal
+    }
+
+    /// The same, named as a limit's.
+    #[must_use]
+    pub fn over(self, limit: Limit) -> Self {
+        Self { limit: Some(limit), ..self }
+    }
+
+    /// The same, with the seconds after which the client may come back.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.headers.retain(|(name, _)| *name != "retry-after");
+        self.headers.push(("retry-after", seconds.to_string()));
+        self
+    }
+
+    /// The limit that the request is over, if it is refused for that.
+    pub fn limit(&self) -> Option<Limit> {
+        self.limit
     }
 
     /// The kind, which decides status and exception name.

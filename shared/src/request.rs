@@ -5,10 +5,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, Method};
 use percent_encoding::percent_decode;
 
-use crate::{
-    address::MAX_URL_BYTES,
-    refusal::{Kind, Refusal},
-};
+use crate::refusal::{Kind, Refusal};
 
 /// Everything of a request but its body.
 #[derive(Clone, Debug)]
@@ -29,16 +26,6 @@ impl Head {
     /// A header's text, if it is there once and is visible ASCII.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
-    }
-
-    /// 414 if path and query are longer than the limit.
-    pub fn check_length(&self) -> Result<(), Refusal> {
-        let length = self.path.len() + self.query.as_ref().map_or(0, |query| query.len() + 1);
-        if length > MAX_URL_BYTES {
-            let message = format!("URL of {length} bytes, expected at most {MAX_URL_BYTES}");
-            return Err(Refusal::new(Kind::UrlTooLong, message));
-        }
-        Ok(())
     }
 
     /// Whether the client asks for a WebSocket (RFC 6455, section 4.2.1).
@@ -156,15 +143,5 @@ mod tests {
         let query = Query::parse(Some("filter=a&filter=b%20c&x")).expect("query");
         assert_eq!(query.all("filter").collect::<Vec<_>>(), ["a", "b c"]);
         assert_eq!(query.get("x"), Some(""));
-    }
-
-    #[test]
-    fn a_url_over_the_limit_is_414() {
-        let mut long = head(&[]);
-        long.query = Some("x".repeat(MAX_URL_BYTES));
-        assert_eq!(
-            long.check_length().expect_err("long").message(),
-            "URL of 16386 bytes, expected at most 16384"
-        );
     }
 }

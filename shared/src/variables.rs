@@ -3,6 +3,7 @@
 use bson::{Bson, DateTime, Document};
 
 use crate::{
+    limit::Limit,
     refusal::{Kind, Refusal},
     shell_json,
 };
@@ -57,7 +58,8 @@ impl Variables {
             return Err(Refusal::new(
                 Kind::BadVariables,
                 format!("avars: {} bytes, expected at most {MAX_AVARS_BYTES}", avars.len()),
-            ));
+            )
+            .over(Limit::AvarsBytes));
         }
         let document = match shell_json::parse(avars) {
             Ok(Bson::Document(document)) => document,

@@ -6,6 +6,7 @@ use bson::DateTime;
 use http::{HeaderName, HeaderValue, Method};
 use shared::{
     address::{Address, Route},
+    address_block::AddressBlock,
     admission::{self, stops_event_source},
     identity::{Claims, Identity, Purpose, Statement},
     name::{Namespace, StreamName},
@@ -78,7 +79,6 @@ async fn judged(
     let by_rules = kept.as_ref().map_or(true, |deployment| matches!(deployment.access.mode, Mode::Rules(_)));
     let anonymous = knowledge.settings.anonymous || by_rules;
     let identity = caller::of(head, knowledge.settings, anonymous).await?;
-    head.check_length()?;
     let call = Call { head, identity: &identity, knowledge };
     let kept = kept?;
     let passed = call.judge(&kept, &*call.declared(&kept).await?);
@@ -148,6 +148,7 @@ impl Call<'_> {
     ) -> std::result::Result<(Address, Verdict), Refusal> {
         let origin = deployment.origins.judge(&self.head.headers);
         origin.admit()?;
+        deployment.limits.check_url(self.head)?;
         let access = &deployment.access;
         let address = deployment.mounts.resolve(&self.head.path);
         let address = address.map_err(|refusal| access.unresolved(self.identity, refusal))?;
@@ -182,7 +183,8 @@ impl Call<'_> {
     ) -> std::result::Result<(), Refusal> {
         let server = ServerVariables { user: self.identity.claims().map(Claims::document), now };
         // A plain GET goes on as well: positions, and what MongoDB says of values, the backend alone can judge.
-        admission::judge(self.head, declared.as_ref(), name, grant, &server, deployment.operators).map(|_| ())
+        admission::judge(self.head, declared.as_ref(), name, grant, &server, deployment.operators)?;
+        deployment.limits.check_variables(self.head)
     }
 }
 
@@ -223,7 +225,7 @@ async fn forward(
 
 async fn within_rate(head: &Head, env: &Env) -> std::result::Result<(), Refusal> {
     let Ok(limiter) = env.rate_limiter(RATE_LIMITER) else { return Ok(()) };
-    let client = head.peer.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
+    let client = head.peer.map_or_else(|| "unknown".to_owned(), |peer| AddressBlock::of(peer).to_string());
     match limiter.limit(client).await {
         Ok(outcome) if !outcome.success => {
             Err(Refusal::new(Kind::TooMany, "too many requests from this address"))

@@ -11,6 +11,7 @@ use shared::{
     definition::Definitions,
     edge_definitions::{self, Budget, Cached, MAC_HEADER, PASSES_UP_TO, Signed, Subject},
     identity::{Identity, Purpose, Statement},
+    limit::RequestLimits,
     name::Namespace,
     origin::{Origins, Verdict},
     permission::Access,
@@ -38,6 +39,7 @@ pub(crate) struct Deployment {
     pub(crate) origins: Origins,
     pub(crate) operators: OperatorCheck,
     pub(crate) access: Access,
+    pub(crate) limits: RequestLimits,
 }
 
 /// The definitions of a collection; `None` where it has none.
@@ -145,11 +147,12 @@ impl Knowledge<'_> {
     }
 
     fn read_deployment(&self, signed: &Signed) -> Result<Deployment, String> {
-        let edge_definitions::Settings { mounts, origins, check_operators, access } =
+        let edge_definitions::Settings { mounts, origins, check_operators, access, limits } =
             signed.read_settings(&self.settings.keys, &self.settings.deployment)?;
         Ok(Deployment {
             mounts: Mounts::new(&mounts)?,
             origins: self.settings.origins.clone().unwrap_or(origins),
+            limits,
             operators: if check_operators { OperatorCheck::On } else { OperatorCheck::Off },
             access: access.read()?,
         })
