@@ -54,25 +54,27 @@ macro_rules! name {
 
 name! {
     /// A database that an address may reach. `admin`, `config`, and `local` are MongoDB's own and never are; the
-    /// forbidden characters and the 63 bytes are MongoDB's (manual, "Naming Restrictions").
+    /// forbidden characters and the 63 bytes are MongoDB's (manual, "Naming Restrictions"). Control characters are in no path.
     DatabaseName, |name| {
         !name.is_empty()
             && name.len() < 64
             && !matches!(name.to_ascii_lowercase().as_str(), "admin" | "config" | "local")
             && !name.starts_with('_')
-            && !name.contains(['/', '\\', '.', ' ', '"', '$', '*', '<', '>', ':', '|', '?', '\0'])
+            && !name.contains(['/', '\\', '.', ' ', '"', '$', '*', '<', '>', ':', '|', '?'])
+            && !name.chars().any(char::is_control)
     }
 }
 
 name! {
     /// A collection that an address may reach. Those that begin with `_` hold metadata, those that begin with `system.`
-    /// are MongoDB's (manual, "Naming Restrictions").
+    /// are MongoDB's (manual, "Naming Restrictions"). Control characters are in no path.
     CollectionName, |name| {
         !name.is_empty()
             && name.len() <= 200
             && !name.starts_with(['_', '.'])
             && !name.starts_with("system.")
-            && !name.contains(['$', '\0', '/'])
+            && !name.contains(['$', '/'])
+            && !name.chars().any(char::is_control)
     }
 }
 
@@ -120,6 +122,14 @@ mod tests {
         }
         for name in ["", ".", "..", "a/b", "a\\b", "a\nb"] {
             assert_eq!(StreamName::new(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_no_path_can_spell_is_no_name() {
+        for name in ["a\0", "a\nb", "\u{1c}", "a\u{7f}", "a\u{85}"] {
+            assert_eq!(DatabaseName::new(name), None, "{name:?}");
+            assert_eq!(CollectionName::new(name), None, "{name:?}");
         }
     }
 }
