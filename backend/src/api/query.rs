@@ -87,7 +87,7 @@ fn order(text: &str) -> Result<Document, Refusal> {
         Some(name) => (name, -1),
         None => (trimmed.strip_prefix('+').unwrap_or(trimmed), 1),
     };
-    if name.is_empty() || name.starts_with('$') {
+    if name.is_empty() || name.starts_with('$') || name.contains('\0') {
         let message = format!("parameter sort is {text:?}, expected a JSON object or the name of a field");
         return Err(Refusal::new(Kind::BadRequest, message));
     }
@@ -145,6 +145,7 @@ mod tests {
             ("pagesize=1001", "parameter pagesize is \"1001\", expected a number from 0 to 1000"),
             ("filter=[1]", "parameter filter is not a JSON object"),
             ("sort=$x", "parameter sort is \"$x\", expected a JSON object or the name of a field"),
+            ("sort=a%00", "parameter sort is \"a\\0\", expected a JSON object or the name of a field"),
             (
                 "filter={a:{$not:{$where:'1'}}}",
                 "parameter filter runs code, expected it without $where, $function, $accumulator",
