@@ -73,7 +73,7 @@ async fn serve(source: &Arc<Source>, mut returners: Vec<Returner>) {
             }
             Err(error) => {
                 // The oldest position is lost; the others may not be.
-                tracing::info!(%error, "a position cannot be resumed");
+                tracing::info!(error = mongo::unquoted(&error), "a position cannot be resumed");
                 let lost = returners.remove(0);
                 source.hand_over_with_gap(&lost);
                 returners.retain(|returner| {
@@ -130,6 +130,6 @@ async fn wait_aside(source: Arc<Source>, queue: Arc<Queue>) {
 async fn pause(source: &Source, backoff: &mut Backoff, error: &mongodb::error::Error) {
     source.metrics().mongodb_failed(Part::CatchUp, mongo::fault(error));
     let pause = backoff.next_pause();
-    tracing::warn!(%error, ?pause, "catching up is interrupted");
+    tracing::warn!(error = mongo::unquoted(error), ?pause, "catching up is interrupted");
     tokio::time::sleep(pause).await;
 }

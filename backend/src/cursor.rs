@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use crate::{
     event::{self, Event},
     metrics::Metrics,
-    mongo::{Fault, fault},
+    mongo::{self, Fault, fault},
     position::Position,
     seal::Seal,
 };
@@ -243,9 +243,11 @@ impl Cursor {
         };
         match (self.find_failing().await?, fault(&failure)) {
             (Some(failing), Fault::Refused(code)) => {
-                // MongoDB's message may carry data of the document: it goes to the log, never to a client.
-                let namespace = &self.namespace;
-                tracing::warn!(%namespace, code, error = %failure, "the pipeline fails on an event");
+                // MongoDB's message may carry data of the document: it goes to the log, never to a client. And not even there
+                // where it may carry what a client sent.
+                let (namespace, anybodys) = (&self.namespace, self.binding.values().is_empty());
+                let error = if anybodys { failure.to_string() } else { mongo::unquoted(&failure) };
+                tracing::warn!(%namespace, code, error, "the pipeline fails on an event");
                 self.position = Some(failing.clone());
                 events.push(Arc::new(Event::failure(code, failing, &self.seal)));
             }

@@ -156,11 +156,20 @@ pub fn message(error: &Error) -> String {
     }
 }
 
+/// An error as a log may hold it. What MongoDB says of a command quotes values, a client's variables and documents among
+/// them: its code stands for that.
+pub fn unquoted(error: &Error) -> String {
+    match error.kind.as_ref() {
+        ErrorKind::Command(command) => format!("MongoDB answers {} {}", command.code, command.code_name),
+        other => other.to_string(),
+    }
+}
+
 /// The answer to a client whose request MongoDB did not carry out.
 pub fn refusal(error: &Error) -> Refusal {
     match fault(error) {
         Fault::Unreachable => {
-            tracing::warn!(%error, "MongoDB is not reachable");
+            tracing::warn!(error = unquoted(error), "MongoDB is not reachable");
             Refusal::new(Kind::Unavailable, "MongoDB is not reachable")
         }
         Fault::HistoryLost | Fault::Refused(_) => Refusal::new(Kind::RefusedByMongo, message(error)),

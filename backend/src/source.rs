@@ -423,7 +423,8 @@ async fn follow(source: &Source, start: Option<Position>) {
                 source.state.send_replace(State::Interrupted);
                 source.metrics().mongodb_failed(Part::Source, mongo::fault(&error));
                 let pause = backoff.next_pause();
-                tracing::warn!(%namespace, %stream, %error, ?pause, "source interrupted");
+                let error = mongo::unquoted(&error);
+                tracing::warn!(%namespace, %stream, error, ?pause, "source interrupted");
                 tokio::time::sleep(pause).await;
             }
         }

@@ -14,6 +14,7 @@ use crate::{
     expiry::Expiry,
     limits::Place,
     metrics::{self, Written},
+    mongo,
     sessions::Registration,
     snapshot::Frames,
     stream::Client,
@@ -130,7 +131,7 @@ impl Session {
                 self.figures.wrote(written);
             }
             Some(Err(error)) => {
-                tracing::warn!(%error, "a snapshot ended early");
+                tracing::warn!(error = mongo::unquoted(&error), "a snapshot ended early");
                 self.snapshot = None;
                 self.close(&mut blocks, Close::Internal, Close::Internal.reason());
             }

@@ -34,6 +34,7 @@ use crate::{
     event::{Event, Form, Frame, notice, snapshot_end},
     expiry::{Due, Expiry},
     metrics::{self, Written},
+    mongo,
     renewal::{self, Renewal, Verdict},
     sessions::Registration,
     snapshot::Frames,
@@ -325,7 +326,7 @@ impl Session {
             return Ok(());
         };
         let frames = batch.map_err(|error| {
-            tracing::warn!(%error, "a snapshot ended early");
+            tracing::warn!(error = mongo::unquoted(&error), "a snapshot ended early");
             ending(Close::Internal)
         })?;
         let mut written = Written::default();
