@@ -127,33 +127,9 @@ async fn what_cannot_be_read_is_refused_and_nothing_is_stored(front: Front) {
     assert_eq!(absent.status, StatusCode::NOT_FOUND);
 }
 
-async fn odd_addresses_are_refused_and_system_names_do_not_exist(front: Front) {
-    let database = chat(front).await;
-    let status = async |path: &str| database.send(Request::get(path)).await.status;
-    for path in ["/db//x", "/db/a%2Fb", "/db/a%5Cb", "/db/a%00", "/db/a%zz", "/db/x/"] {
-        assert_eq!(status(path).await, StatusCode::BAD_REQUEST, "{path}");
-    }
-    for path in
-        ["/admin/x", "/local/oplog.rs", "/config/x", "/db/_properties", "/db/system.users", "/_unknown"]
-    {
-        assert_eq!(status(path).await, StatusCode::NOT_FOUND, "{path}");
-    }
-    let long = format!("/db/x?filter={}", "x".repeat(17_000));
-    assert_eq!(status(&long).await, StatusCode::URI_TOO_LONG);
-}
-
-async fn every_answer_says_that_it_must_not_be_stored(front: Front) {
-    let database = chat(front).await;
-    for path in ["messages", "messages/none", "messages/_streams", "messages/_streams/none", "absent"] {
-        assert_eq!(database.get(path).await.header("cache-control"), "no-store", "{path}");
-    }
-}
-
 both_fronts!(
     a_collection_is_created_replaced_patched_and_deleted_by_version,
     a_document_is_created_read_replaced_patched_and_deleted,
     documents_are_listed_sorted_filtered_and_in_pages,
     what_cannot_be_read_is_refused_and_nothing_is_stored,
-    odd_addresses_are_refused_and_system_names_do_not_exist,
-    every_answer_says_that_it_must_not_be_stored,
 );
