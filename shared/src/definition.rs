@@ -172,6 +172,11 @@ impl Definitions {
         for (index, value) in values.iter().enumerate() {
             let place = place.index(index);
             let document = plain(value, &place)?;
+            if let Some(path) = escape::ambiguity(value) {
+                return Err(place
+                    .member(&path)
+                    .fault("a colon before a dot, which is stored as two colons, expected another name"));
+            }
             if let Some(unknown) = document.keys().find(|key| !MEMBERS.contains(&key.as_str())) {
                 return Err(place
                     .member(unknown)

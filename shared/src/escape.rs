@@ -7,7 +7,7 @@ use bson::{Bson, Document};
 
 /// The stored spelling, at every depth: a key's or a string's leading `$` becomes `_$`, a key's `.` becomes `::`.
 pub fn escape(plain: &Bson) -> Bson {
-    convert(plain, &|key| leading_dollar(key).replace('.', "::"), &leading_dollar)
+    convert(plain, &escape_key, &leading_dollar)
 }
 
 /// The plain spelling, at every depth: a key's or a string's leading `_$` becomes `$`, a key's `::` becomes `.`.
@@ -18,19 +18,30 @@ pub fn unescape(stored: &Bson) -> Bson {
 /// A path (`$match.a.b`) at which [`unescape`] would join two keys into one and so lose the first one's value, a filter
 /// perhaps.
 pub fn collision(stored: &Bson) -> Option<String> {
+    find(stored, &|document| {
+        let mut seen = std::collections::HashSet::new();
+        document.keys().map(|key| unescape_key(key)).find(|key| !seen.insert(key.clone()))
+    })
+}
+
+/// A path to a key that [`escape`] would make another one of: `a:.b` is stored as `a:::b`, which is read as `a.:b`.
+pub fn ambiguity(plain: &Bson) -> Option<String> {
+    find(plain, &|document| {
+        let is_another = |key: &&String| unescape_key(&escape_key(key)) != unescape_key(key);
+        document.keys().find(is_another).map(|key| unescape_key(key))
+    })
+}
+
+/// The path to the first key that `fault` finds in one of the objects.
+fn find(value: &Bson, fault: &dyn Fn(&Document) -> Option<String>) -> Option<String> {
     let inside = |place: String, value| {
-        collision(value).map(|rest| {
+        find(value, fault).map(|rest| {
             if rest.starts_with('[') { place.clone() + &rest } else { place.clone() + "." + &rest }
         })
     };
-    match stored {
-        Bson::Document(document) => {
-            let mut seen = std::collections::HashSet::new();
-            document.iter().find_map(|(key, value)| {
-                let key = unescape_key(key);
-                if seen.insert(key.clone()) { inside(key, value) } else { Some(key) }
-            })
-        }
+    match value {
+        Bson::Document(document) => fault(document)
+            .or_else(|| document.iter().find_map(|(key, value)| inside(unescape_key(key), value))),
         Bson::Array(values) => {
             values.iter().enumerate().find_map(|(index, value)| inside(format!("[{index}]"), value))
         }
@@ -44,6 +55,10 @@ fn leading_dollar(text: &str) -> String {
 
 fn leading_escape(text: &str) -> &str {
     if text.starts_with("_$") { &text[1..] } else { text }
+}
+
+fn escape_key(key: &str) -> String {
+    leading_dollar(key).replace('.', "::")
 }
 
 fn unescape_key(key: &str) -> String {
@@ -105,6 +120,17 @@ mod tests {
         assert_eq!(
             collision(&bson!([{ "$match": { "$and": [{ "a.b": 1, "a::b": 2 }] } }])),
             Some("[0].$match.$and[0].a.b".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_key_that_the_stored_spelling_makes_another_of_is_found() {
+        assert_eq!(ambiguity(&plain()), None);
+        assert_eq!(ambiguity(&stored()), None);
+        assert_eq!(ambiguity(&bson!({ "a.:b": 1, "::": 1, "a::b": 1 })), None);
+        assert_eq!(
+            ambiguity(&bson!([{ "$match": { "fullDocument.a:.b": 1 } }])),
+            Some("[0].$match.fullDocument.a:.b".to_owned())
         );
     }
 }
