@@ -7,7 +7,7 @@ use shared::{
     shell_json,
 };
 
-use crate::values::{depth, has_key};
+use crate::values::{depth, has_key, walk};
 
 /// As deep as MongoDB's documents are.
 const DEEPEST: usize = 120;
@@ -53,7 +53,7 @@ fn written(event: &RawDocument) {
             "the position is the last member"
         );
     }
-    if !has_twice(event) && !has_key(&value, |key| key.starts_with('$')) {
+    if !has_twice(event) && !has_key(&value, |key| key.starts_with('$')) && !has_far_date(&value) {
         agrees(event, &document);
     }
     let again = plain_event_bson(event).expect("what is BSON can be written");
@@ -78,9 +78,22 @@ fn agrees(event: &RawDocument, document: &Document) {
     }
 }
 
-/// The numbers in `$numberDouble` by their value: one has many texts.
+/// A date before 1970 or behind the year 9999, of which the library makes another.
+fn has_far_date(value: &Bson) -> bool {
+    let mut far = false;
+    walk(value, &mut |_, value, _| {
+        far |= matches!(value, Bson::DateTime(date) if !(0..=253_402_300_799_999).contains(&date.timestamp_millis()));
+    });
+    far
+}
+
+/// The numbers in `$numberDouble` by their value: one has many texts. And all but for their last digits, about which the
+/// reader of JSON is not exact.
 fn numbers(json: &Value) -> Value {
     match json {
+        Value::Number(number) if number.is_f64() => {
+            format!("{:.13e}", number.as_f64().unwrap_or_default()).into()
+        }
         Value::Array(values) => values.iter().map(numbers).collect(),
         Value::Object(members) => members
             .iter()
