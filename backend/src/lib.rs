@@ -20,6 +20,7 @@ pub mod cursor;
 pub mod edge;
 pub mod event;
 pub mod expiry;
+pub mod explain;
 pub mod follow;
 pub mod health;
 pub mod hub;

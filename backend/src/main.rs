@@ -7,6 +7,7 @@ use tailrace::{
     admin,
     app::App,
     config::{Config, ConfigError, Flags},
+    explain::explain,
     logging,
     metrics::Metrics,
     server, tls,
@@ -29,7 +30,16 @@ enum Command {
     /// Runs the server.
     Serve(Options),
     /// Checks the configuration, prints what it comes to, and exits.
-    CheckConfig(Options),
+    CheckConfig {
+        #[command(flatten)]
+        options: Options,
+        /// Also says which permission decides about a request, and why.
+        #[arg(long, num_args = 2, value_names = ["METHOD", "PATH"])]
+        explain: Option<Vec<String>>,
+        /// The claims of the caller's token, as JSON; without them it is an anonymous caller.
+        #[arg(long = "as", value_name = "CLAIMS", requires = "explain")]
+        claims: Option<String>,
+    },
 }
 
 #[derive(Args)]
@@ -70,7 +80,9 @@ impl Options {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(options) => serve(&options),
-        Command::CheckConfig(options) => check(&options),
+        Command::CheckConfig { options, explain, claims } => {
+            check(&options, explain.as_deref(), claims.as_deref())
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -128,7 +140,7 @@ fn serve(options: &Options) -> Result<(), String> {
     })
 }
 
-fn check(options: &Options) -> Result<(), String> {
+fn check(options: &Options, explained: Option<&[String]>, claims: Option<&str>) -> Result<(), String> {
     let config = options.load().map_err(|error| error.to_string())?;
     runtime()?.block_on(async {
         let mongo = tailrace::mongo::Mongo::new(&config.mongodb, &Metrics::default())
@@ -140,6 +152,12 @@ fn check(options: &Options) -> Result<(), String> {
             println!("mount    {} at {}", mount.what, mount.at);
         }
         println!("the configuration is good");
+        if let Some([method, target]) = explained {
+            let lines = explain(&config, &mongo, method, target, claims).await;
+            for line in lines.map_err(|error| error.to_string())? {
+                println!("{line}");
+            }
+        }
         Ok(())
     })
 }

@@ -19,8 +19,8 @@ pub const EDGE_KEY_ID: &str = "local";
 
 /// Where the parts of a deployment are.
 ///
-/// The open fronts let everybody do everything; the guarded ones want a token signed with [`JWT_SECRET`]. All serve every
-/// database under its name, at the root.
+/// The open fronts let everybody do everything; the guarded ones want a token signed with [`JWT_SECRET`]; the ruled ones
+/// take the same tokens, and decide by rules. All serve every database under its name, at the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addresses {
     /// The connection string of MongoDB.
@@ -33,26 +33,43 @@ pub struct Addresses {
     pub native_guarded: String,
     /// The worker in front of the guarded backend.
     pub edge_guarded: String,
+    /// The backend that decides by the rules of [`RULES`].
+    pub native_ruled: String,
+    /// The worker in front of it.
+    pub edge_ruled: String,
 }
 
-const NAMES: [&str; 5] = [
+/// The collection of rules of the ruled fronts: a test adds its own, for a database of its own.
+pub const RULES: (&str, &str) = ("tailrace_rules", "acl");
+
+const NAMES: [&str; 7] = [
     "TAILRACE_TEST_MONGODB",
     "TAILRACE_TEST_NATIVE",
     "TAILRACE_TEST_EDGE",
     "TAILRACE_TEST_NATIVE_GUARDED",
     "TAILRACE_TEST_EDGE_GUARDED",
+    "TAILRACE_TEST_NATIVE_RULED",
+    "TAILRACE_TEST_EDGE_RULED",
 ];
 
 impl Addresses {
     /// The variables by which `cargo xtask test` hands the addresses to the tests.
-    pub fn to_environment(&self) -> [(&'static str, &str); 5] {
-        let values = [&self.mongodb, &self.native, &self.edge, &self.native_guarded, &self.edge_guarded];
+    pub fn to_environment(&self) -> [(&'static str, &str); 7] {
+        let values = [
+            &self.mongodb,
+            &self.native,
+            &self.edge,
+            &self.native_guarded,
+            &self.edge_guarded,
+            &self.native_ruled,
+            &self.edge_ruled,
+        ];
         std::array::from_fn(|index| (NAMES[index], values[index].as_str()))
     }
 
     /// What the environment says, if it says all.
     pub fn from_environment() -> Option<Self> {
-        let [mongodb, native, edge, native_guarded, edge_guarded] =
+        let [mongodb, native, edge, native_guarded, edge_guarded, native_ruled, edge_ruled] =
             NAMES.map(|name| std::env::var(name).ok());
         Some(Self {
             mongodb: mongodb?,
@@ -60,6 +77,8 @@ impl Addresses {
             edge: edge?,
             native_guarded: native_guarded?,
             edge_guarded: edge_guarded?,
+            native_ruled: native_ruled?,
+            edge_ruled: edge_ruled?,
         })
     }
 }
@@ -70,8 +89,8 @@ pub struct Deployment {
     /// Where its parts are.
     pub addresses: Addresses,
     // Dropped in this order: from the outside in.
-    _workers: [Worker; 2],
-    _backends: [Backend; 2],
+    _workers: [Worker; 3],
+    _backends: [Backend; 3],
     _replica_set: Option<ReplicaSet>,
 }
 
@@ -82,24 +101,30 @@ impl Deployment {
         say(&format!("MongoDB answers at {mongodb}"));
         let open = Backend::start(open_backend("open", &mongodb)).await?;
         let guarded = Backend::start(guarded_backend("guarded", &mongodb)).await?;
-        say(&format!("backends answer at {} (open) and {} (guarded)", open.url(), guarded.url()));
+        let ruled = Backend::start(ruled_backend("ruled", &mongodb)).await?;
+        let (at, guarded_at, ruled_at) = (open.url(), guarded.url(), ruled.url());
+        say(&format!("backends answer at {at} (open), {guarded_at} (guarded), and {ruled_at} (ruled)"));
         let workers = tokio::try_join!(
-            Worker::start(open_worker("open", &[&open.url()])),
-            Worker::start(guarded_worker("guarded", &[&guarded.url()]))
+            Worker::start(open_worker("open", &[&at])),
+            Worker::start(guarded_worker("guarded", &[&guarded_at])),
+            Worker::start(guarded_worker("ruled", &[&ruled_at]))
         );
-        let (edge, edge_guarded) = workers.context("the edge worker")?;
-        say(&format!("workers answer at {} (open) and {} (guarded)", edge.url(), edge_guarded.url()));
+        let (edge, edge_guarded, edge_ruled) = workers.context("the edge worker")?;
+        let (at, guarded_at, ruled_at) = (edge.url(), edge_guarded.url(), edge_ruled.url());
+        say(&format!("workers answer at {at} (open), {guarded_at} (guarded), and {ruled_at} (ruled)"));
         let addresses = Addresses {
             mongodb,
             native: open.url(),
             edge: edge.url(),
             native_guarded: guarded.url(),
             edge_guarded: edge_guarded.url(),
+            native_ruled: ruled.url(),
+            edge_ruled: edge_ruled.url(),
         };
         Ok(Self {
             addresses,
-            _workers: [edge, edge_guarded],
-            _backends: [open, guarded],
+            _workers: [edge, edge_guarded, edge_ruled],
+            _backends: [open, guarded, ruled],
             _replica_set: replica_set,
         })
     }
@@ -127,6 +152,12 @@ pub fn guarded_backend(name: &str, mongodb: &str) -> backend::Options {
         .set("TAILRACE_AUTH__JWT__SECRET", JWT_SECRET)
         .set("TAILRACE_AUTH__JWT__ALGORITHMS", r#"["HS256"]"#)
         .set("TAILRACE_AUTH__JWT__AUDIENCE", JWT_AUDIENCE)
+}
+
+/// A backend that takes the same tokens, and decides by the rules of [`RULES`].
+pub fn ruled_backend(name: &str, mongodb: &str) -> backend::Options {
+    let (database, collection) = RULES;
+    guarded_backend(name, mongodb).set("TAILRACE_PERMISSIONS_COLLECTION", format!("{database}.{collection}"))
 }
 
 fn worker(name: &str, backends: &[&str]) -> worker::Options {

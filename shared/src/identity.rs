@@ -44,7 +44,7 @@ pub struct User {
     subject: Arc<str>,
 }
 
-/// The claims of a verified token; made only by a check of its signature or of the edge's.
+/// The claims of a verified caller; made only where credentials were checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claims {
     claims: Map<String, Value>,
@@ -52,7 +52,8 @@ pub struct Claims {
 }
 
 impl Claims {
-    pub(crate) fn new(claims: Map<String, Value>, session_end: u64) -> Self {
+    /// Claims that somebody's credentials were found to give, for a session that ends at a Unix time in seconds.
+    pub fn new(claims: Map<String, Value>, session_end: u64) -> Self {
         Self { claims, session_end }
     }
 

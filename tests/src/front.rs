@@ -32,6 +32,14 @@ impl Front {
         }
     }
 
+    /// The server that decides by rules, which [`crate::rules::add`] adds.
+    pub async fn ruled(self) -> &'static str {
+        match self {
+            Self::Native => &addresses().await.native_ruled,
+            Self::Edge => &addresses().await.edge_ruled,
+        }
+    }
+
     /// A database of the test's own, through the open server.
     pub async fn database(self) -> Database {
         Database::new(self.open().await, &addresses().await.mongodb).await
