@@ -181,7 +181,10 @@ async fn lives_of_tokens(front: Front, name: &str, late: bool) -> Run {
 }
 
 async fn chromium_misses_nothing_while_its_tokens_are_renewed(front: Front) {
-    lives_of_tokens(front, "tokens", false).await.ends_clean().await;
+    let run = lives_of_tokens(front, "tokens", false).await;
+    let (refreshed, reconnects) = (run.tab.page.refreshed, run.tab.reconnects());
+    assert!(reconnects < refreshed, "{refreshed} renewals on the open connection, {reconnects} on others");
+    run.ends_clean().await;
 }
 
 async fn chromium_misses_nothing_while_its_tokens_expire(front: Front) {
