@@ -4,11 +4,13 @@
 //! with variables out of them, for a [`Matcher`] to evaluate on the events that one cursor brings to all. It does so only
 //! where no event can come out differently:
 //!
-//! - what stands before the first variable stays as it is, and must not depend on when or how often it runs (`$$NOW`, `$rand`,
-//!   `$sampleRate`);
+//! - nothing may depend on when or how often it runs (`$$NOW`, `$rand`, `$sampleRate`);
+//! - what stands before a `$match` with variables stays there, but must be unable to fail: MongoDB takes the `$match` ahead
+//!   of it where it can, and so keeps away events on which it would fail;
 //! - a `$match` with variables must be one that the matcher evaluates;
 //! - what stands behind it would run ahead of it, on events that it keeps away: so that must be pure, unable to fail, and
-//!   leave alone what the `$match` reads. That is another `$match`, or a projection that only keeps or drops fields.
+//!   leave alone what the `$match` reads. That is another `$match`, a projection that only keeps or drops fields, or a
+//!   constant or a copy in a field at the top.
 //!
 //! For anything else the binding has a source of its own, and the plan says why.
 
@@ -83,28 +85,15 @@ impl Split {
             split.pipeline = stages.iter().map(|resolved| resolved.stage.clone()).collect();
             return Ok(split);
         }
-        for resolved in stages {
-            let Some((operator, argument)) = resolved.stage.iter().next() else { continue };
+        for Resolved { stage, varying } in stages {
+            let Some((operator, argument)) = stage.iter().next() else { continue };
+            if let Some(impure) = impure(operator, argument) {
+                return Err(format!("{impure} differs from cursor to cursor"));
+            }
             match (operator.as_str(), argument) {
-                _ if resolved.varying.is_empty() && split.filters.is_empty() => {
-                    if let Some(impure) = impure(argument) {
-                        return Err(format!("{impure} differs from cursor to cursor"));
-                    }
-                    split.pipeline.push(resolved.stage.clone());
-                }
-                ("$match", Bson::Document(filter)) => split.add(filter, &resolved.varying)?,
-                _ if !resolved.varying.is_empty() => return Err(format!("a variable in {operator}")),
-                _ => {
-                    let kept = Kept::of(operator, argument)
-                        .ok_or_else(|| format!("{operator} behind a $match with a variable"))?;
-                    if let Some(read) = split.reads.iter().find(|read| !kept.keeps(read)) {
-                        let read = if read.is_empty() { "the event".to_owned() } else { read.join(".") };
-                        return Err(format!(
-                            "{operator} changes {read}, which a $match with a variable before it reads"
-                        ));
-                    }
-                    split.pipeline.push(resolved.stage.clone());
-                }
+                ("$match", Bson::Document(filter)) => split.add(filter, varying)?,
+                _ if !varying.is_empty() => return Err(format!("a variable in {operator}")),
+                _ => split.move_ahead(stage, operator, argument)?,
             }
         }
         Ok(split)
@@ -116,9 +105,10 @@ impl Split {
         let mut rest = Document::new();
         for (key, value) in filter {
             let member = doc! { key: value.clone() };
-            let can_move =
-                !varying.contains(key) && !holds_pattern(value) && Matcher::compile(&member).is_ok();
-            if can_move { &mut fixed } else { &mut rest }.insert(key, value.clone());
+            let is_fixed = !varying.contains(key)
+                && !holds(&member, |key| key == "$regex")
+                && (!holds(&member, |key| key == "$expr") || Matcher::compile(&member).is_ok());
+            if is_fixed { &mut fixed } else { &mut rest }.insert(key, value.clone());
         }
         if !fixed.is_empty() {
             self.pipeline.push(doc! { "$match": fixed });
@@ -130,36 +120,117 @@ impl Split {
         }
         Ok(())
     }
+
+    /// Any other stage without variables: it runs ahead of the filters that stand before it.
+    fn move_ahead(&mut self, stage: &Document, operator: &str, argument: &Bson) -> Result<(), String> {
+        match Kept::of(operator, argument) {
+            Some(kept) => {
+                if let Some(read) = self.reads.iter().find(|read| !kept.keeps(read)) {
+                    let read = if read.is_empty() { "the event".to_owned() } else { read.join(".") };
+                    return Err(format!("{operator} changes {read}, which a $match before it reads"));
+                }
+            }
+            None if !self.filters.is_empty() => {
+                return Err(format!("{operator} behind a $match with a variable"));
+            }
+            // MongoDB itself may take a $match ahead of it, which then keeps bad events away.
+            None if !never_fails(operator, argument) => {
+                return Err(format!(
+                    "{operator} may fail on events that a $match with a variable keeps away"
+                ));
+            }
+            None => {}
+        }
+        self.pipeline.push(stage.clone());
+        Ok(())
+    }
 }
 
 /// What a stage holds that depends on when it runs, or on chance.
-fn impure(value: &Bson) -> Option<&str> {
-    match value {
+fn impure<'a>(operator: &str, argument: &'a Bson) -> Option<&'a str> {
+    match argument {
+        Bson::Document(filter) if operator == "$match" => impure_filter(filter),
+        expression => impure_expression(expression),
+    }
+}
+
+fn impure_filter(filter: &Document) -> Option<&str> {
+    filter.iter().find_map(|(key, value)| match (key.as_str(), value) {
+        ("$sampleRate", _) => Some(key.as_str()),
+        ("$expr", expression) => impure_expression(expression),
+        // Values are values, whatever they look like.
+        ("$and" | "$or" | "$nor", Bson::Array(filters)) => {
+            filters.iter().filter_map(Bson::as_document).find_map(impure_filter)
+        }
+        _ => None,
+    })
+}
+
+fn impure_expression(expression: &Bson) -> Option<&str> {
+    match expression {
         Bson::String(text) => {
             ["$$NOW", "$$CLUSTER_TIME"].into_iter().find(|variable| text.starts_with(variable))
         }
         Bson::Document(document) => document.iter().find_map(|(key, value)| match key.as_str() {
-            "$rand" | "$sampleRate" => Some(key.as_str()),
-            _ => impure(value),
+            "$rand" => Some(key.as_str()),
+            "$literal" | "$const" => None,
+            _ => impure_expression(value),
         }),
-        Bson::Array(values) => values.iter().find_map(impure),
+        Bson::Array(values) => values.iter().find_map(impure_expression),
         _ => None,
     }
 }
 
-/// Whether it holds a regular expression: servers may give up on one.
-fn holds_pattern(value: &Bson) -> bool {
-    match value {
-        Bson::RegularExpression(_) => true,
-        Bson::Document(document) => {
-            document.iter().any(|(key, value)| key == "$regex" || holds_pattern(value))
+/// Whether a filter holds such an operator anywhere; a regular expression counts as `$regex`.
+fn holds(filter: &Document, is_it: fn(&str) -> bool) -> bool {
+    fn inside(value: &Bson, is_it: fn(&str) -> bool) -> bool {
+        match value {
+            Bson::RegularExpression(_) => is_it("$regex"),
+            Bson::Document(document) => {
+                document.iter().any(|(key, value)| is_it(key) || inside(value, is_it))
+            }
+            Bson::Array(values) => values.iter().any(|value| inside(value, is_it)),
+            _ => false,
         }
-        Bson::Array(values) => values.iter().any(holds_pattern),
+    }
+    filter.iter().any(|(key, value)| is_it(key) || inside(value, is_it))
+}
+
+/// Whether a stage can be computed for every event.
+fn never_fails(operator: &str, argument: &Bson) -> bool {
+    match (operator, argument) {
+        ("$set" | "$addFields" | "$project", argument) => is_total(argument),
+        ("$replaceRoot", Bson::Document(root)) => {
+            root.get("newRoot").is_some_and(|root| never_fails("$replaceWith", root))
+        }
+        // Nothing but an object can be the new event.
+        ("$replaceWith", Bson::Document(root)) => {
+            root.keys().all(|key| !key.starts_with('$')) && is_total(argument)
+        }
         _ => false,
     }
 }
 
-/// What a projection without computed fields does to paths.
+/// Whether an expression has a value whatever the event is.
+fn is_total(expression: &Bson) -> bool {
+    /// Operators that take every value.
+    const TOTAL: &[&str] = &[
+        "$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$cmp", "$and", "$or", "$not", "$cond", "$ifNull",
+        "$isArray", "$type",
+    ];
+    match expression {
+        Bson::String(text) => !text.starts_with("$$") || text.starts_with("$$ROOT"),
+        Bson::Array(values) => values.iter().all(is_total),
+        Bson::Document(document) => document.iter().all(|(key, value)| match key.as_str() {
+            "$literal" => true,
+            operator if operator.starts_with('$') => TOTAL.contains(&operator) && is_total(value),
+            _ => is_total(value),
+        }),
+        _ => true,
+    }
+}
+
+/// Which paths a stage that computes nothing leaves as they are.
 enum Kept {
     Only(Vec<Vec<String>>),
     AllBut(Vec<Vec<String>>),
@@ -185,6 +256,17 @@ impl Kept {
                     included.push(vec!["_id".to_owned()]);
                 }
                 Some(Self::Only(included))
+            }
+            ("$set" | "$addFields", Bson::Document(fields)) => {
+                // A field at the top, a constant or a copy: it cannot fail, and makes nothing an object that was none.
+                let is_plain = |(name, value): (&String, &Bson)| match value {
+                    Bson::String(text) => !name.contains('.') && !text.starts_with("$$"),
+                    Bson::Document(document) => !name.contains('.') && document.keys().eq(["$literal"]),
+                    Bson::Array(_) => false,
+                    _ => !name.contains('.'),
+                };
+                let written = fields.keys().map(|name| vec![name.clone()]).collect();
+                fields.iter().all(is_plain).then_some(Self::AllBut(written))
             }
             _ => None,
         }
@@ -324,6 +406,20 @@ mod tests {
     }
 
     #[test]
+    fn a_constant_or_a_copy_at_the_top_runs_first() {
+        let set =
+            doc! { "$set": { "kind": "x", "n": 1, "b": "$fullDocument.body", "l": { "$literal": "$$NOW" } } };
+        assert_shared(bson!([named(), set.clone()]), &[set]);
+        for set in [doc! { "a.b": 1 }, doc! { "a": { "b": 1 } }, doc! { "a": ["$b"] }] {
+            assert_own(&bson!([named(), {"$set": set}]), "$set behind a $match with a variable");
+        }
+        assert_own(
+            &bson!([named(), {"$set": {"fullDocument": "$documentKey"}}]),
+            "$set changes fullDocument.name, which a $match before it reads",
+        );
+    }
+
+    #[test]
     fn a_projection_of_what_is_read_stays_behind() {
         for (projection, operator) in [
             (bson!({"$project": {"fullDocument.body": 1}}), "$project"),
@@ -332,15 +428,13 @@ mod tests {
             (bson!({"$unset": "fullDocument"}), "$unset"),
             (bson!({"$unset": "fullDocument.name.first"}), "$unset"),
         ] {
-            let reason = format!(
-                "{operator} changes fullDocument.name, which a $match with a variable before it reads"
-            );
+            let reason = format!("{operator} changes fullDocument.name, which a $match before it reads");
             assert_own(&bson!([named(), projection]), &reason);
         }
         // A number in a path may be a place in an array, which a projection moves.
         assert_own(
             &bson!([{"$match": {"fullDocument.a.0.b": {"$var": "n"}}}, {"$project": {"fullDocument.a.0.b": 1}}]),
-            "$project changes fullDocument.a, which a $match with a variable before it reads",
+            "$project changes fullDocument.a, which a $match before it reads",
         );
     }
 
@@ -381,6 +475,27 @@ mod tests {
     }
 
     #[test]
+    fn what_may_fail_before_a_match_is_not_shared() {
+        for set in [doc! { "r": { "$divide": [1, "$q"] } }, doc! { "r": { "$toUpper": "$$ROOT.q" } }] {
+            assert_own(
+                &bson!([{"$set": set}, named()]),
+                "$set may fail on events that a $match with a variable keeps away",
+            );
+        }
+        assert_own(
+            &bson!([{"$match": {"$expr": {"$gt": [{"$toInt": "$fullDocument.q"}, 1]}}}, named()]),
+            "$match.$expr.$gt[0].$toInt: not an operator that is evaluated here",
+        );
+        let total =
+            doc! { "$set": { "a.b": { "$cond": [{ "$gt": ["$a", 1] }, "x", { "$ifNull": ["$b", 1] }] } } };
+        assert_shared(bson!([total.clone(), named()]), &[total]);
+        let whole = doc! { "$replaceWith": { "_id": "$_id", "fullDocument": "$fullDocument" } };
+        assert_shared(bson!([whole.clone(), named()]), &[whole]);
+        let schema = doc! { "$match": { "$jsonSchema": { "required": ["a"] } } };
+        assert_shared(bson!([named(), schema.clone()]), &[schema]);
+    }
+
+    #[test]
     fn what_the_matcher_does_not_evaluate_is_left_to_mongodb() {
         assert_own(
             &bson!([{"$match": {"fullDocument.a": {"$regex": "(?=a)"}, "fullDocument.n": {"$var": "n"}}}]),
@@ -392,10 +507,32 @@ mod tests {
     fn what_depends_on_the_cursor_is_not_shared() {
         for (stage, reason) in [
             (bson!({"$set": {"x": "$$NOW"}}), "$$NOW differs from cursor to cursor"),
-            (bson!({"$match": {"$sampleRate": 0.5}}), "$sampleRate differs from cursor to cursor"),
+            (
+                bson!({"$match": {"$expr": {"$lt": ["$clusterTime", "$$CLUSTER_TIME"]}}}),
+                "$$CLUSTER_TIME differs from cursor to cursor",
+            ),
+            (
+                bson!({"$match": {"$or": [{"$sampleRate": 0.5}, {"a": 1}]}}),
+                "$sampleRate differs from cursor to cursor",
+            ),
             (bson!({"$set": {"x": {"$rand": {}}}}), "$rand differs from cursor to cursor"),
         ] {
             assert_own(&bson!([stage, named()]), reason);
+        }
+    }
+
+    #[test]
+    fn no_value_of_a_client_makes_a_source_of_its_own() {
+        let stages = bson!([
+            {"$match": {"fullDocument.name": {"$var": "n"}}},
+            {"$match": {"$expr": {"$eq": ["$fullDocument.tag", {"$var": "n"}]}}},
+        ]);
+        for value in
+            [r#""$$NOW""#, r#""$name""#, r#"{"$numberDecimal": "NaN"}"#, r#"[null, {"a": [1]}]"#, "null"]
+        {
+            let plan = plan_behind(&[], stages.clone(), &format!(r#"{{"n": {value}}}"#));
+            assert_eq!(plan.own(), None, "{value}");
+            assert_eq!(plan.source().pipeline(), []);
         }
     }
 
@@ -416,10 +553,7 @@ mod tests {
         assert_eq!(one.source(), other.source());
         let read = bson!([{"$project": {"fullDocument.body": 1}}]);
         let plan = plan_behind(&[doc! { "fullDocument.tenant": "a" }], read, "{}");
-        assert_eq!(
-            plan.own(),
-            Some("$project changes fullDocument.tenant, which a $match with a variable before it reads")
-        );
+        assert_eq!(plan.own(), Some("$project changes fullDocument.tenant, which a $match before it reads"));
         assert_eq!(plan.source().pipeline()[0], doc! { "$match": { "fullDocument.tenant": "a" } });
     }
 }
