@@ -1,6 +1,8 @@
 //! The two ways in, and the deployment that the tests share.
 
 use parts::deployment::{Addresses, Deployment};
+use parts::mongod::Mongod;
+use parts::replica_set::ReplicaSet;
 use tokio::sync::OnceCell;
 
 use crate::Database;
@@ -64,6 +66,24 @@ pub async fn addresses() -> &'static Addresses {
         })
         .await;
     addresses
+}
+
+/// The MongoDB of the shared deployment; where there is none, one that is started now: for tests that need no other part.
+///
+/// # Panics
+/// When it cannot be started.
+pub async fn mongodb() -> &'static str {
+    static MONGODB: OnceCell<(String, Option<ReplicaSet>)> = OnceCell::const_new();
+    let (uri, _) = MONGODB
+        .get_or_init(|| async {
+            if let Some(addresses) = Addresses::from_environment() {
+                return (addresses.mongodb, None);
+            }
+            let set = ReplicaSet::start(&Mongod::find().expect("a mongod"), 1).await.expect("it starts");
+            (set.uri(), Some(set))
+        })
+        .await;
+    uri
 }
 
 /// Runs each of these functions as two tests, `native::…` and `edge::…`. One call a file.

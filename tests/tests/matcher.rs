@@ -8,10 +8,8 @@ use bson::{Bson, Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt as _;
 use mongodb::Collection;
 use mongodb::error::Error;
-use parts::deployment::Addresses;
-use parts::mongod::Mongod;
-use parts::replica_set::ReplicaSet;
 use shared::matcher::{Index, Matcher};
+use tailrace_tests::front::mongodb;
 use tailrace_tests::random::Random;
 use tailrace_tests::soak::Scale;
 
@@ -103,24 +101,14 @@ impl Tally {
     }
 }
 
-/// The MongoDB that the tests share, or one of this program's own: no other part is needed.
-async fn mongodb() -> (String, Option<ReplicaSet>) {
-    if let Some(addresses) = Addresses::from_environment() {
-        return (addresses.mongodb, None);
-    }
-    let set = ReplicaSet::start(&Mongod::find().expect("a mongod"), 1).await.expect("a replica set");
-    (set.uri(), Some(set))
-}
-
 #[tokio::test]
 async fn the_matcher_matches_what_mongodb_finds() {
     let seed = Random::given_seed();
     println!("{}={seed}", Random::VARIABLE);
     let pairs = Scale::given().pick(8_000, 250_000);
-    let (uri, _set) = mongodb().await;
-    let client = mongodb::Client::with_uri_str(&uri).await.expect("MongoDB");
+    let client = mongodb::Client::with_uri_str(mongodb().await).await.expect("MongoDB");
     let database = client.database(&format!("test_matcher_{seed:x}"));
-    let mut random = Random::new(seed);
+    let mut random = Random::given(seed, &client).await;
     let mut tally = Tally::default();
     for round in 0.. {
         let collection = database.collection::<Document>(&format!("documents_{round}"));

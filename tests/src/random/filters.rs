@@ -190,7 +190,7 @@ impl Random {
     }
 
     /// A value to compare with: one out of a document, or any.
-    fn operand(&mut self, documents: &[Document]) -> Bson {
+    pub(super) fn operand(&mut self, documents: &[Document]) -> Bson {
         if documents.is_empty() || self.chance(40) {
             return self.value(2);
         }

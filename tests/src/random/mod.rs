@@ -1,9 +1,13 @@
 //! Random documents and filters that know the corners of MongoDB's comparison: small on purpose, so that they meet.
 
+mod definitions;
 mod filters;
 mod patterns;
 mod values;
 
+pub use definitions::Change;
+
+use bson::doc;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -11,15 +15,27 @@ use rand::{RngExt as _, SeedableRng as _};
 #[derive(Debug)]
 pub struct Random {
     rng: StdRng,
+    undefined: bool,
 }
 
 impl Random {
     /// The variable that asks for a seed, to see a failure again.
     pub const VARIABLE: &str = "TAILRACE_TEST_SEED";
 
-    /// With this seed.
-    pub fn new(seed: u64) -> Self {
-        Self { rng: StdRng::seed_from_u64(seed) }
+    fn new(seed: u64) -> Self {
+        Self { rng: StdRng::seed_from_u64(seed), undefined: true }
+    }
+
+    /// With this seed, for the server at hand: from MongoDB 8.0 on `undefined` is no `null` any more.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    pub async fn given(seed: u64, client: &mongodb::Client) -> Self {
+        let info =
+            client.database("admin").run_command(doc! { "buildInfo": 1 }).await.expect("MongoDB answers");
+        let version = info.get_str("version").expect("its version");
+        let major: u32 = version.split('.').next().and_then(|major| major.parse().ok()).expect("a number");
+        Self { undefined: major < 8, ..Self::new(seed) }
     }
 
     /// The seed that the environment asks for, or one that nobody had before.

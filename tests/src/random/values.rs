@@ -141,7 +141,7 @@ impl Random {
             }
             9 => Bson::MinKey,
             10 => Bson::MaxKey,
-            11 => Bson::Undefined,
+            11 if self.undefined => Bson::Undefined,
             12 => Bson::Symbol(self.pick(&["a", "b"]).to_owned()),
             13 => Bson::JavaScriptCode(self.pick(&["a", "b"]).to_owned()),
             14 => Bson::JavaScriptCodeWithScope(JavaScriptCodeWithScope {
