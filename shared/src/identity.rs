@@ -110,6 +110,17 @@ impl Identity {
     }
 }
 
+/// Whether a name here or below has a NUL in it: BSON has no such name, and no filter that holds the claim could be one.
+pub(crate) fn has_nul(name: &str, value: &Value) -> bool {
+    let below = |value: &Value| has_nul("", value);
+    name.contains('\0')
+        || match value {
+            Value::Array(values) => values.iter().any(below),
+            Value::Object(members) => members.iter().any(|(name, value)| has_nul(name, value)),
+            _ => false,
+        }
+}
+
 fn plain(value: &Value) -> Bson {
     match value {
         Value::Null => Bson::Null,
@@ -346,7 +357,9 @@ pub fn verify(
     let id = decode(&payload.jti)?.try_into().map_err(|_| malformed())?;
     let identity = match (payload.claims, payload.session_end) {
         (None, None) => Identity::Anonymous,
-        (Some(claims), Some(session_end)) => Identity::Verified(Claims::new(claims, session_end)),
+        (Some(claims), Some(session_end)) if !claims.iter().any(|(name, value)| has_nul(name, value)) => {
+            Identity::Verified(Claims::new(claims, session_end))
+        }
         _ => return Err(malformed()),
     };
     Ok(Some(Received {

@@ -15,7 +15,7 @@ pub use self::{
     policy::{KeySource, Policy, Setting, SettingFault, Settings},
 };
 use crate::{
-    identity::Claims,
+    identity::{self, Claims},
     jwks::Key,
     refusal::{Kind, Refusal},
 };
@@ -152,6 +152,9 @@ impl Verified {
         let Ok(Value::Object(claims)) = serde_json::from_slice::<Value>(&self.payload) else {
             return Err(refused("token payload is not a JSON object"));
         };
+        if claims.iter().any(|(name, value)| identity::has_nul(name, value)) {
+            return Err(refused("token has a claim with NUL in its name"));
+        }
         let Some(expires) = time(&claims, "exp")? else { return Err(refused("token has no exp")) };
         if expires.saturating_add(LEEWAY) <= now {
             return Err(refused("token expired"));
@@ -317,6 +320,16 @@ mod tests {
             let end = claims(&found, &policy).map(|claims| claims.session_end());
             assert_eq!(end, expected.map_err(str::to_owned), "{found}");
         }
+    }
+
+    #[test]
+    fn a_claim_that_is_no_name_of_bson_is_refused_at_any_depth() {
+        let policy = policy(None, None);
+        for found in [json!({"exp":2000, "a\0b":1}), json!({"exp":2000, "sub":[{"a":{"\0":1}}]})] {
+            let refused = claims(&found, &policy).err();
+            assert_eq!(refused.as_deref(), Some("token has a claim with NUL in its name"), "{found}");
+        }
+        assert!(claims(&json!({"exp":2000, "sub":"a\0b"}), &policy).is_ok());
     }
 
     #[test]

@@ -121,7 +121,7 @@ impl Visibility {
             "projection": projection.document(),
         };
         let bytes =
-            all.to_vec().expect("the configuration and the claims are JSON, whose keys were checked for NUL");
+            all.to_vec().expect("no key holds NUL: those of the configuration and of claims were checked");
         Self { read_filter, write_filter, projection, bytes }
     }
 
