@@ -87,13 +87,9 @@ fn has_far_date(value: &Bson) -> bool {
     far
 }
 
-/// The numbers in `$numberDouble` by their value: one has many texts. And all but for their last digits, about which the
-/// reader of JSON is not exact.
+/// The numbers in `$numberDouble` by their value: one has many texts.
 fn numbers(json: &Value) -> Value {
     match json {
-        Value::Number(number) if number.is_f64() => {
-            format!("{:.13e}", number.as_f64().unwrap_or_default()).into()
-        }
         Value::Array(values) => values.iter().map(numbers).collect(),
         Value::Object(members) => members
             .iter()

@@ -6,11 +6,13 @@
 
 pub mod addresses;
 pub mod avars;
+pub mod client_messages;
 pub mod definitions;
 pub mod events;
 pub mod frames;
 pub mod input;
 pub mod key_sets;
+pub mod matcher;
 pub mod positions;
 pub mod queries;
 pub mod request_lines;
@@ -19,6 +21,7 @@ pub mod shell_json;
 pub mod statements;
 pub mod tokens;
 pub mod values;
+pub mod visibility;
 pub mod wire;
 
 /// The name of a target, which is also that of the folder of its corpus, and what it runs.
@@ -28,10 +31,12 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("addresses", addresses::run),
     ("avars", avars::run),
+    ("client_messages", client_messages::run),
     ("definitions", definitions::run),
     ("events", events::run),
     ("frames", frames::run),
     ("key_sets", key_sets::run),
+    ("matcher", matcher::run),
     ("positions", positions::run),
     ("queries", queries::run),
     ("request_lines", request_lines::run),
@@ -39,4 +44,5 @@ pub const TARGETS: &[Target] = &[
     ("shell_json", shell_json::run),
     ("statements", statements::run),
     ("tokens", tokens::run),
+    ("visibility", visibility::run),
 ];

@@ -81,6 +81,14 @@ fn object(json: &str) -> Option<Map<String, Value>> {
     }
 }
 
+fn nul_below(value: &Value) -> bool {
+    match value {
+        Value::Array(values) => values.iter().any(nul_below),
+        Value::Object(members) => members.iter().any(|(name, value)| name.contains('\0') || nul_below(value)),
+        _ => false,
+    }
+}
+
 /// What EDGE.md asks of a token with a good signature.
 fn is_fit(header: &str, claims: &str) -> bool {
     let (Some(header), Some(claims)) = (object(header), object(claims)) else { return false };
@@ -91,6 +99,7 @@ fn is_fit(header: &str, claims: &str) -> bool {
     let (now, leeway) = (NOW as f64, shared::token::LEEWAY as f64);
     plain
         && kid
+        && !nul_below(&Value::Object(claims.clone()))
         && header.get("alg").is_some_and(|name| name == "HS256")
         && matches!(number("exp"), Some(Some(end)) if end + leeway > now)
         && matches!(number("nbf"), None | Some(Some(..)))
