@@ -1,6 +1,10 @@
 //! The parts of a running node, and the one place where a request meets them.
 
-use std::{net::IpAddr, sync::Arc, time::SystemTime};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Buf;
 use futures_util::Stream;
@@ -13,6 +17,7 @@ use shared::{
     refusal::{Kind, Refusal},
     request::Head,
 };
+use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 use warp::reply::Response;
 
@@ -36,6 +41,9 @@ use crate::{
     tls::Tls,
     watcher::{self, Scope},
 };
+
+/// How long who asks too often waits to hear it.
+const REFUSED_AFTER: Duration = Duration::from_millis(500);
 
 /// A node: everything that lives as long as the process.
 #[derive(Debug)]
@@ -155,10 +163,17 @@ impl App {
         response
     }
 
-    /// 429 when the address asks for streams too often.
-    fn count_request(&self, client: Option<IpAddr>) -> Result<(), Refusal> {
+    /// 429 when the address asks for streams too often. It hears so after a moment: who is answered at once asks again at
+    /// once, and each answer costs more than the waiting does.
+    async fn count_request(&self, client: Option<IpAddr>) -> Result<(), Refusal> {
         match client.and_then(|address| self.places.block(address)) {
-            Some(block) => self.rates.ask_from(block),
+            Some(block) => {
+                let counted = self.rates.ask_from(block);
+                if counted.is_err() {
+                    sleep(REFUSED_AFTER).await;
+                }
+                counted
+            }
             None => Ok(()),
         }
     }
@@ -189,12 +204,12 @@ impl App {
         let from_edge = head.headers.contains_key(&identity::HEADER);
         if asks_for_stream && !from_edge {
             // Before anything is computed: a signature costs more than this.
-            self.count_request(head.peer)?;
+            self.count_request(head.peer).await?;
         }
         // Who calls is judged first, so that nobody else learns what exists.
         let caller = self.authenticator.authenticate(head, now).await?;
         if asks_for_stream && from_edge {
-            self.count_request(caller.client_address)?;
+            self.count_request(caller.client_address).await?;
         }
         if let Some(judged) = &caller.origin {
             // The edge has judged: it alone saw the address that the page called.
