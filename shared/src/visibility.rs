@@ -6,7 +6,11 @@
 //! the [`Visibility`] that comes out.
 
 mod filter;
+mod judge;
 mod projection;
+mod screened;
+mod stages;
+mod update;
 
 use std::{
     fmt,
@@ -15,7 +19,9 @@ use std::{
 
 use bson::{Document, doc};
 
+pub use judge::{Judge, Verdict};
 pub use projection::{Projection, Shown};
+pub use screened::Screened;
 
 use self::filter::Filter;
 use crate::{refusal::Refusal, variables::ServerVariables};
@@ -201,7 +207,7 @@ mod tests {
         for (user, message) in [
             (doc! { "teams": ["x"] }, "403 variable @user.tenant not bound"),
             (doc! { "teams": ["x"], "tenant": null }, "403 variable @user.tenant not bound"),
-            (doc! { "tenant": "a", "teams": "x" }, "403 readFilter.team.$in: expected a list"),
+            (doc! { "tenant": "a", "teams": "x" }, "403 readFilter.team.$in: expected an array"),
             (
                 doc! { "tenant": { "$ne": "a" }, "teams": ["x"] },
                 "403 variable @user.tenant holds a key that begins with $, expected a plain value",
@@ -224,11 +230,14 @@ mod tests {
                 "readFilter.a: \"@usr.x\" is no variable of the server, expected @user, @user.<claim>, or @now",
             ),
             (doc! { "$where": "1" }, "readFilter.$where: not supported here"),
-            (doc! { "$or": [{ "a": { "$near": 1 } }] }, "readFilter.$or[0].a.$near: not supported here"),
+            (
+                doc! { "$or": [{ "a": { "$near": 1 } }] },
+                "readFilter.$or[0].a.$near: not an operator that is evaluated here",
+            ),
             (doc! { "$and": [] }, "readFilter.$and: expected an array of at least one filter"),
             (doc! { "$or": ["@user"] }, "readFilter.$or[0]: expected a filter (an object)"),
-            (doc! { "a": { "$in": 1 } }, "readFilter.a.$in: expected a list"),
-            (doc! { "a": { "$var": "n" } }, "readFilter.a.$var: not supported here"),
+            (doc! { "a": { "$in": 1 } }, "readFilter.a.$in: expected an array"),
+            (doc! { "a": { "$var": "n" } }, "readFilter.a.$var: not an operator that is evaluated here"),
         ] {
             let refused = Template::check(Some(&written), None, None).unwrap_err();
             assert!(refused.starts_with(message), "{refused}");

@@ -3,12 +3,10 @@
 use bson::{Bson, Document};
 
 use crate::{
+    matcher::Matcher,
     refusal::{Kind, Refusal},
     variables::{ServerVariables, is_known_name},
 };
-
-const OPERATORS: &[&str] =
-    &["$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists", "$not", "$and", "$or", "$nor"];
 
 /// A filter as it is written, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,53 +67,25 @@ fn filled_in(written: &Document) -> Document {
     written.iter().map(filled).collect()
 }
 
-/// Whether this crate evaluates `filter` exactly as MongoDB does; else the place and the operator.
+/// Whether this crate evaluates `filter` exactly as MongoDB does; else the place and what is wrong there.
 fn evaluable(filter: &Document, place: &str) -> Result<(), String> {
-    filter.iter().try_for_each(|(key, value)| {
-        let place = format!("{place}.{key}");
-        match (key.as_str(), value) {
-            ("$and" | "$or" | "$nor", Bson::Array(filters)) if !filters.is_empty() => {
-                filters.iter().enumerate().try_for_each(|(index, filter)| match filter {
-                    Bson::Document(filter) => evaluable(filter, &format!("{place}[{index}]")),
-                    _ => Err(format!("{place}[{index}]: expected a filter (an object)")),
-                })
-            }
-            ("$and" | "$or" | "$nor", _) => Err(format!("{place}: expected an array of at least one filter")),
-            _ if key.starts_with('$') => Err(unsupported(&place)),
-            (_, Bson::Document(condition)) if condition.keys().any(|key| key.starts_with('$')) => {
-                condition_evaluable(condition, &place)
-            }
-            (_, value) => value_evaluable(value, &place),
-        }
-    })
+    fieldwise(filter, place)?;
+    Matcher::compile(filter).map(drop).map_err(|unsupported| format!("{place}.{unsupported}"))
 }
 
-fn condition_evaluable(condition: &Document, place: &str) -> Result<(), String> {
-    condition.iter().try_for_each(|(operator, value)| {
-        let place = format!("{place}.{operator}");
-        match (operator.as_str(), value) {
-            ("$in" | "$nin", Bson::Array(_)) | ("$exists", Bson::Boolean(_)) => {
-                value_evaluable(value, &place)
-            }
-            ("$in" | "$nin", _) => Err(format!("{place}: expected a list")),
-            ("$exists", _) => Err(format!("{place}: expected true or false")),
-            ("$not", Bson::Document(condition)) if condition.keys().all(|key| key.starts_with('$')) => {
-                condition_evaluable(condition, &place)
-            }
-            ("$eq" | "$ne" | "$gt" | "$gte" | "$lt" | "$lte", _) => value_evaluable(value, &place),
-            _ => Err(unsupported(&place)),
+/// That the filter speaks of fields alone, so that it can be put to a document wherever it stands in an event.
+fn fieldwise(filter: &Document, place: &str) -> Result<(), String> {
+    filter.iter().try_for_each(|(key, value)| match (key.as_str(), value) {
+        ("$and" | "$or" | "$nor", Bson::Array(filters)) => {
+            filters.iter().enumerate().try_for_each(|(index, filter)| match filter {
+                Bson::Document(filter) => fieldwise(filter, &format!("{place}.{key}[{index}]")),
+                _ => Err(format!("{place}.{key}[{index}]: expected a filter (an object)")),
+            })
         }
-    })
-}
-
-fn value_evaluable(value: &Bson, place: &str) -> Result<(), String> {
-    match value {
-        Bson::RegularExpression(_) => Err(format!("{place}: a regular expression, expected a plain value")),
-        Bson::Array(values) => values.iter().try_for_each(|value| value_evaluable(value, place)),
+        ("$and" | "$or" | "$nor", _) => Err(format!("{place}.{key}: expected an array of filters")),
+        _ if key.starts_with('$') => {
+            Err(format!("{place}.{key}: not supported here, expected a field, $and, $or, or $nor"))
+        }
         _ => Ok(()),
-    }
-}
-
-fn unsupported(place: &str) -> String {
-    format!("{place}: not supported here, expected one of {}", OPERATORS.join(", "))
+    })
 }

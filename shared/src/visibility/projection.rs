@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use bson::{Bson, Document};
+use bson::{
+    Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf,
+    error::Error,
+    raw::{RawArrayBuf, RawBson},
+};
 
 /// A projection that shows either all but some paths, or some paths alone.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,10 +24,10 @@ enum Manner {
 }
 
 /// Paths by their parts. A field without fields below it is the end of a path.
-type Fields = BTreeMap<String, Node>;
+pub(super) type Fields = BTreeMap<String, Node>;
 
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Node {
+pub(super) struct Node {
     below: Fields,
 }
 
@@ -98,45 +102,113 @@ impl Projection {
         self.fields.is_empty() && self.manner == Manner::Exclusion
     }
 
-    /// As MongoDB takes it, for `find` or `$project`; empty where nothing is hidden.
-    pub fn document(&self) -> Document {
-        fn collect(fields: &Fields, prefix: &str, value: i32, document: &mut Document) {
+    /// Whether it names what is seen, and not what is hidden.
+    pub(super) fn is_inclusion(&self) -> bool {
+        self.manner == Manner::Inclusion
+    }
+
+    /// The named paths.
+    pub(super) fn paths(&self) -> Vec<String> {
+        fn collect(fields: &Fields, prefix: &str, paths: &mut Vec<String>) {
             for (name, node) in fields {
                 let path = format!("{prefix}{name}");
                 if node.below.is_empty() {
-                    document.insert(path, value);
+                    paths.push(path);
                 } else {
-                    collect(&node.below, &format!("{path}."), value, document);
+                    collect(&node.below, &format!("{path}."), paths);
                 }
             }
         }
-        let mut document = Document::new();
-        collect(&self.fields, "", i32::from(self.manner == Manner::Inclusion), &mut document);
-        document
+        let mut paths = Vec::new();
+        collect(&self.fields, "", &mut paths);
+        paths
+    }
+
+    /// As MongoDB takes it, for `find` or `$project`; empty where nothing is hidden.
+    pub fn document(&self) -> Document {
+        let value = i32::from(self.is_inclusion());
+        self.paths().into_iter().map(|path| (path, value.into())).collect()
     }
 
     /// How much is seen of what is at `path`; a number in it is taken for the index of an array, which is gone through.
     pub fn shows(&self, path: &str) -> Shown {
+        match self.walk(path).0 {
+            Reached::Whole => Shown::Whole,
+            Reached::Hidden => Shown::Hidden,
+            Reached::Partly(_) => Shown::Partly,
+        }
+    }
+
+    /// Where `path` leads, and whether there was a number on the way: it may be an index, or the name of a field.
+    pub(super) fn walk(&self, path: &str) -> (Reached<'_>, bool) {
+        let end = |named: bool| {
+            if named == self.is_inclusion() { Reached::Whole } else { Reached::Hidden }
+        };
         let mut fields = &self.fields;
-        for part in path.split('.').filter(|part| !is_index(part)) {
+        let mut numbered = false;
+        for part in path.split('.') {
+            if is_index(part) {
+                numbered = true;
+                continue;
+            }
             match fields.get(part) {
-                None => {
-                    return match self.manner {
-                        Manner::Exclusion => Shown::Whole,
-                        Manner::Inclusion => Shown::Hidden,
-                    };
-                }
-                Some(node) if node.below.is_empty() => {
-                    return match self.manner {
-                        Manner::Exclusion => Shown::Hidden,
-                        Manner::Inclusion => Shown::Whole,
-                    };
-                }
+                None => return (end(false), numbered),
+                Some(node) if node.below.is_empty() => return (end(true), numbered),
                 Some(node) => fields = &node.below,
             }
         }
-        Shown::Partly
+        (Reached::Partly(fields), numbered)
     }
+
+    /// What is seen of a document, as MongoDB's `$project` makes it.
+    pub(super) fn project(&self, document: &RawDocument) -> Result<RawDocumentBuf, Error> {
+        self.members(document, &self.fields)
+    }
+
+    fn members(&self, document: &RawDocument, fields: &Fields) -> Result<RawDocumentBuf, Error> {
+        let mut seen = RawDocumentBuf::new();
+        for member in document {
+            let (name, value) = member?;
+            match fields.get(name.as_str()) {
+                Some(node) if !node.below.is_empty() => {
+                    if let Some(value) = self.value(value, &node.below)? {
+                        seen.append(name, value);
+                    }
+                }
+                named if named.is_some() == self.is_inclusion() => seen.append(name, value),
+                _ => {}
+            }
+        }
+        Ok(seen)
+    }
+
+    /// What is seen of a value inside which paths end. An inclusion shows nothing of one that has no inside.
+    pub(super) fn value(&self, value: RawBsonRef<'_>, fields: &Fields) -> Result<Option<RawBson>, Error> {
+        Ok(match value {
+            RawBsonRef::Document(document) => Some(self.members(document, fields)?.into()),
+            RawBsonRef::Array(array) => {
+                let mut seen = RawArrayBuf::new();
+                for element in array {
+                    if let Some(element) = self.value(element?, fields)? {
+                        seen.push(element);
+                    }
+                }
+                Some(seen.into())
+            }
+            other => (!self.is_inclusion()).then(|| other.into()),
+        })
+    }
+}
+
+/// Where a path leads.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Reached<'a> {
+    /// To what is seen.
+    Whole,
+    /// To what is hidden.
+    Hidden,
+    /// To what has these paths inside.
+    Partly(&'a Fields),
 }
 
 /// Whether it may be the index of an element.
@@ -196,6 +268,26 @@ mod tests {
         }
         assert_eq!(shows.document(), doc! { "_etag": 1, "_id": 1, "address.city": 1, "name": 1 });
         assert!(!Projection::check(&doc! { "_id": 1 }).unwrap().is_everything());
+    }
+
+    #[test]
+    fn a_document_is_projected_as_mongodb_does_it() {
+        let document = RawDocumentBuf::try_from(&doc! {
+            "b": { "x": 1, "y": 2 }, "_id": 7, "a": [{ "x": 1, "y": 2 }, 3, [{ "x": 4 }], []], "c": 5, "d": { "x": {} },
+        })
+        .unwrap();
+        let projected = |written: Document| {
+            let projection = Projection::check(&written).unwrap();
+            Document::try_from(projection.project(&document).unwrap()).unwrap()
+        };
+        assert_eq!(
+            projected(doc! { "a.x": 0, "b.y": 0, "c.z": 0, "d": 0 }),
+            doc! { "b": { "x": 1 }, "_id": 7, "a": [{ "y": 2 }, 3, [{}], []], "c": 5 }
+        );
+        assert_eq!(
+            projected(doc! { "a.x": 1, "b.y": 1, "c.z": 1, "d.x": 1 }),
+            doc! { "b": { "y": 2 }, "_id": 7, "a": [{ "x": 1 }, [{ "x": 4 }], []], "d": { "x": {} } }
+        );
     }
 
     #[test]
