@@ -11,8 +11,9 @@ use mongodb::{
     raw_batch_cursor::{RawBatch, RawBatchCursor},
 };
 use shared::{
-    definition::{Binding, FullDocument, StreamOptions},
+    definition::{FullDocument, StreamOptions},
     name::Namespace,
+    visibility::{Screened, Verdict},
 };
 use tokio::time::timeout;
 
@@ -53,12 +54,12 @@ enum Probe {
     Nothing,
 }
 
-/// A change stream with a binding's pipeline.
+/// A change stream with a binding's pipeline behind what its subscribers may see.
 #[derive(Debug)]
 pub struct Cursor {
     client: Client,
     namespace: Namespace,
-    binding: Binding,
+    screened: Arc<Screened>,
     seal: Arc<Seal>,
     metrics: Arc<Metrics>,
     splits: bool,
@@ -85,7 +86,7 @@ impl Cursor {
     pub fn new(
         client: Client,
         namespace: Namespace,
-        binding: Binding,
+        screened: Arc<Screened>,
         seal: Arc<Seal>,
         metrics: Arc<Metrics>,
         splits: bool,
@@ -94,7 +95,7 @@ impl Cursor {
         Self {
             client,
             namespace,
-            binding,
+            screened,
             seal,
             metrics,
             splits,
@@ -224,7 +225,21 @@ impl Cursor {
             .and_then(Position::of_token)
             .ok_or_else(|| Error::custom("an event without a resume token"))?;
         self.position = Some(position.clone());
-        Ok(Some(Arc::new(Event::change(whole, position, &self.seal))))
+        let Some(judge) = self.screened.judge() else {
+            return Ok(Some(Arc::new(Event::change(whole, position, &self.seal))));
+        };
+        let event = match judge.judge(&whole)? {
+            Verdict::Nothing => return Ok(None),
+            Verdict::Event(seen) => Event::change(seen, position, &self.seal),
+            Verdict::Enter(seen) => Event::enter(seen, position, &self.seal),
+            Verdict::Leave { key, event } => Event::leave(key, event, position, &self.seal),
+            Verdict::Unknown => {
+                let namespace = &self.namespace;
+                tracing::warn!(%namespace, "a change without its pre- or post-image: what was missed is not known");
+                Event::gap(position, &self.seal)
+            }
+        };
+        Ok(Some(Arc::new(event)))
     }
 
     /// The pipeline fails on some event behind `position`. The healthy ones before it fail with it in one reply, so they are
@@ -242,10 +257,14 @@ impl Cursor {
             Err(error) => return Err(error),
         };
         match (self.find_failing().await?, fault(&failure)) {
-            (Some(failing), Fault::Refused(code)) => {
+            // Out of view a failure is no news: by when it fails a pipeline could tell what is there.
+            (Some((before, failing)), Fault::Refused(_)) if !self.is_in_view(&before, &failing).await? => {
+                self.position = Some(failing);
+            }
+            (Some((_, failing)), Fault::Refused(code)) => {
                 // MongoDB's message may carry data of the document: it goes to the log, never to a client. And not even there
                 // where it may carry what a client sent.
-                let (namespace, anybodys) = (&self.namespace, self.binding.values().is_empty());
+                let (namespace, anybodys) = (&self.namespace, self.screened.is_anybodys());
                 let error = if anybodys { failure.to_string() } else { mongo::unquoted(&failure) };
                 tracing::warn!(%namespace, code, error, "the pipeline fails on an event");
                 self.position = Some(failing.clone());
@@ -274,10 +293,10 @@ impl Cursor {
         }
     }
 
-    /// The position of the first event on which the pipeline fails. What the pipeline filters out is passed over, and nothing
+    /// The position of the first event on which the pipeline fails, and one that is right before it. What the pipeline filters out is passed over, and nothing
     /// else is: an event that failed a moment ago may be computed now, since an update looks its document up anew. Then
     /// there is no failing one, and reading goes on as usual.
-    async fn find_failing(&mut self) -> Result<Option<Position>, Error> {
+    async fn find_failing(&mut self) -> Result<Option<(Position, Position)>, Error> {
         loop {
             let Some(behind) = self.position.clone() else { return Ok(None) };
             let candidates = self.positions_behind(&behind).await?;
@@ -300,11 +319,11 @@ impl Cursor {
                     low = middle + 1;
                 }
             }
-            let passed_over = match high.checked_sub(1) {
-                Some(before) => self.probe(&behind, &candidates[before]).await? == Probe::Nothing,
-                None => true,
+            let before = match high.checked_sub(1).map(|before| candidates[before].clone()) {
+                Some(before) if self.probe(&behind, &before).await? != Probe::Nothing => return Ok(None),
+                before => before.unwrap_or(behind),
             };
-            return Ok(candidates.get(high).filter(|_| passed_over).cloned());
+            return Ok(candidates.get(high).map(|failing| (before, failing.clone())));
         }
     }
 
@@ -326,8 +345,23 @@ impl Cursor {
         Ok(positions)
     }
 
+    /// Whether those who follow may know of the one event behind `before`.
+    async fn is_in_view(&mut self, before: &Position, event: &Position) -> Result<bool, Error> {
+        let ahead = self.screened.ahead();
+        if ahead.is_empty() {
+            return Ok(true);
+        }
+        let range = before.only_behind(Some(event));
+        let pipeline = pipeline(self.screened.options(), Some(before.start_at()), Some(range), ahead);
+        Ok(self.probe_with(pipeline).await? != Probe::Nothing)
+    }
+
     async fn probe(&mut self, behind: &Position, last: &Position) -> Result<Probe, Error> {
         let pipeline = self.pipeline(Some(behind.only_behind(Some(last))));
+        self.probe_with(pipeline).await
+    }
+
+    async fn probe_with(&mut self, pipeline: Vec<Document>) -> Result<Probe, Error> {
         let opened = async {
             let mut cursor = self.aggregate(pipeline, BATCH).await?;
             let first = next(&mut cursor).await?;
@@ -346,7 +380,8 @@ impl Cursor {
 
     fn pipeline(&self, range: Option<Document>) -> Vec<Document> {
         let start = self.position.as_ref().map(Position::start_at);
-        let mut pipeline = pipeline(self.binding.options(), start, range, self.binding.pipeline());
+        let stages = [self.screened.ahead(), self.screened.declared()].concat();
+        let mut pipeline = pipeline(self.screened.options(), start, range, &stages);
         if self.splits {
             pipeline.push(doc! { "$changeStreamSplitLargeEvent": {} });
         }

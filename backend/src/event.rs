@@ -6,7 +6,7 @@ use bson::{RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 use bytes::Bytes;
 use shared::{
     close::Close,
-    event_json::{JsonMode, plain_event, plain_event_bson, write_value},
+    event_json::{JsonMode, plain_event, plain_event_bson, write_document, write_value},
 };
 
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -16,8 +16,17 @@ use crate::{position::Position, seal::Seal};
 /// What is told.
 #[derive(Debug)]
 enum Kind {
-    /// A change, as MongoDB sent it.
+    /// A change, as MongoDB sent it, or as much as is seen of it.
     Change(RawDocumentBuf),
+    /// A change by which a document comes into view that was there already.
+    Enter(RawDocumentBuf),
+    /// A change by which a document goes out of view.
+    Leave {
+        /// Its `documentKey`.
+        key: RawDocumentBuf,
+        /// The event for a form without a word for leaving: there is one where the document is deleted.
+        event: Option<RawDocumentBuf>,
+    },
     /// The pipeline fails on a change, with this code of MongoDB's. Its message may carry data and is not told.
     Failure(i32),
     /// Changes before this position cannot be had any more.
@@ -87,7 +96,7 @@ pub struct Event {
     seal: Arc<Seal>,
     sealed: OnceLock<String>,
     // Few forms are in use at one time, most often one.
-    made: Mutex<Vec<(Form, Frame)>>,
+    made: Mutex<Vec<(Form, Option<Frame>)>>,
 }
 
 impl Event {
@@ -99,6 +108,21 @@ impl Event {
     /// A change that MongoDB sent.
     pub fn change(raw: RawDocumentBuf, position: Position, seal: &Arc<Seal>) -> Self {
         Self::new(Kind::Change(raw), position, seal)
+    }
+
+    /// A change by which a document comes into view.
+    pub fn enter(raw: RawDocumentBuf, position: Position, seal: &Arc<Seal>) -> Self {
+        Self::new(Kind::Enter(raw), position, seal)
+    }
+
+    /// A change by which the document of this key goes out of view; `event` is its delete, where it is one.
+    pub fn leave(
+        key: RawDocumentBuf,
+        event: Option<RawDocumentBuf>,
+        position: Position,
+        seal: &Arc<Seal>,
+    ) -> Self {
+        Self::new(Kind::Leave { key, event }, position, seal)
     }
 
     /// A change on which the pipeline fails.
@@ -120,8 +144,10 @@ impl Event {
     /// the second of its cluster time.
     pub fn written_at(&self) -> i64 {
         let wall_time = match &self.kind {
-            Kind::Change(raw) => raw.get_datetime("wallTime").ok(),
-            Kind::Failure(_) | Kind::Gap => None,
+            Kind::Change(raw) | Kind::Enter(raw) | Kind::Leave { event: Some(raw), .. } => {
+                raw.get_datetime("wallTime").ok()
+            }
+            Kind::Leave { event: None, .. } | Kind::Failure(_) | Kind::Gap => None,
         };
         let of_cluster = || i64::from(self.position.start_at().time) * 1_000;
         wall_time.map_or_else(of_cluster, bson::DateTime::timestamp_millis)
@@ -130,7 +156,10 @@ impl Event {
     /// How much of a subscriber's queue the event takes, in bytes.
     pub fn weight(&self) -> usize {
         match &self.kind {
-            Kind::Change(raw) => raw.as_bytes().len(),
+            Kind::Change(raw) | Kind::Enter(raw) => raw.as_bytes().len(),
+            Kind::Leave { key, event } => {
+                key.as_bytes().len() + event.as_ref().map_or(0, |event| event.as_bytes().len())
+            }
             Kind::Failure(_) | Kind::Gap => 128,
         }
     }
@@ -145,8 +174,9 @@ impl Event {
         matches!(self.kind, Kind::Failure(_))
     }
 
-    /// What the client gets, or the close where its form has no word for it: the reason names MongoDB's code.
-    pub fn encoded(&self, form: Form) -> Result<Frame, (Close, String)> {
+    /// What the client gets, if its form has a word for it; or the close where it must not go on without one: the reason
+    /// names MongoDB's code.
+    pub fn encoded(&self, form: Form) -> Result<Option<Frame>, (Close, String)> {
         let typed = matches!(form, Form::V1Json(_) | Form::V1Bson);
         match self.kind {
             Kind::Failure(code) if !typed => {
@@ -162,7 +192,7 @@ impl Event {
         let frame = self.encode(form).unwrap_or_else(|error| {
             // MongoDB checks what it stores; bytes that are no BSON would be a broken connection.
             tracing::error!(%error, "an event is no valid BSON");
-            Frame::text("null".to_owned())
+            Some(Frame::text("null".to_owned()))
         });
         made.push((form, frame.clone()));
         Ok(frame)
@@ -173,39 +203,94 @@ impl Event {
         self.sealed.get_or_init(|| self.seal.seal(&self.position))
     }
 
-    fn encode(&self, form: Form) -> Result<Frame, bson::error::Error> {
+    fn encode(&self, form: Form) -> Result<Option<Frame>, bson::error::Error> {
         let position = self.sealed();
-        Ok(match (&self.kind, form) {
-            (Kind::Change(raw), Form::Plain(mode)) => Frame::text(plain_event(raw, mode, None)?),
-            (Kind::Change(raw), Form::PlainWithPosition(mode)) => {
-                Frame::text(plain_event(raw, mode, Some(position))?)
-            }
-            (Kind::Change(raw), Form::V1Json(mode)) => {
-                let event = plain_event(raw, mode, None)?;
-                Frame::text(format!(r#"{{"type":"event","position":"{position}","event":{event}}}"#))
+        Ok(Some(match form {
+            Form::V1Json(mode) => Frame::text(self.typed_json(mode)?),
+            Form::V1Bson => Frame::bson(self.typed_bson()?),
+            Form::Plain(mode) | Form::PlainWithPosition(mode) => {
+                let Some(event) = self.event() else { return Ok(None) };
+                let position = matches!(form, Form::PlainWithPosition(_)).then_some(position);
+                Frame::text(plain_event(event, mode, position)?)
             }
             // JSON stays on one line: it escapes the line breaks that `data:` could not take.
-            (Kind::Change(raw), Form::Sse(mode)) => {
-                let event = plain_event(raw, mode, None)?;
-                Frame::text(format!("id: {position}\nevent: change\ndata: {event}\n\n"))
+            Form::Sse(mode) => match (&self.kind, self.event()) {
+                (_, Some(event)) => {
+                    let event = plain_event(event, mode, None)?;
+                    Frame::text(format!("id: {position}\nevent: change\ndata: {event}\n\n"))
+                }
+                (Kind::Leave { key, .. }, None) => {
+                    let key = json(key, mode)?;
+                    Frame::text(format!("id: {position}\nevent: leave\ndata: {{\"documentKey\":{key}}}\n\n"))
+                }
+                (_, None) => return Ok(None),
+            },
+        }))
+    }
+
+    /// The change as MongoDB tells of it, for a form without a type; none where a document only goes out of view.
+    fn event(&self) -> Option<&RawDocument> {
+        match &self.kind {
+            Kind::Change(event) | Kind::Enter(event) => Some(event),
+            Kind::Leave { event, .. } => event.as_deref(),
+            Kind::Failure(_) | Kind::Gap => None,
+        }
+    }
+
+    fn typed_json(&self, mode: JsonMode) -> Result<String, bson::error::Error> {
+        let position = self.sealed();
+        Ok(match &self.kind {
+            Kind::Change(event) => {
+                let event = plain_event(event, mode, None)?;
+                format!(r#"{{"type":"event","position":"{position}","event":{event}}}"#)
             }
-            (Kind::Change(raw), Form::V1Bson) => Frame::bson(
-                rawdoc! { "type": "event", "position": position, "event": plain_event_bson(raw)? },
-            ),
-            (Kind::Failure(code), Form::V1Bson) => {
-                Frame::bson(rawdoc! { "type": "error", "code": *code, "position": position })
+            Kind::Enter(event) => {
+                let event = plain_event(&without_history(event)?, mode, None)?;
+                format!(r#"{{"type":"enter","position":"{position}","event":{event}}}"#)
             }
-            (Kind::Gap, Form::V1Bson) => {
-                Frame::bson(rawdoc! { "type": "gap", "reason": GAP, "position": position })
+            Kind::Leave { key, .. } => {
+                let key = json(key, mode)?;
+                format!(r#"{{"type":"leave","position":"{position}","documentKey":{key}}}"#)
             }
-            (Kind::Failure(code), _) => {
-                Frame::text(format!(r#"{{"type":"error","code":{code},"position":"{position}"}}"#))
-            }
-            (Kind::Gap, _) => {
-                Frame::text(format!(r#"{{"type":"gap","reason":"{GAP}","position":"{position}"}}"#))
-            }
+            Kind::Failure(code) => format!(r#"{{"type":"error","code":{code},"position":"{position}"}}"#),
+            Kind::Gap => format!(r#"{{"type":"gap","reason":"{GAP}","position":"{position}"}}"#),
         })
     }
+
+    fn typed_bson(&self) -> Result<RawDocumentBuf, bson::error::Error> {
+        let position = self.sealed();
+        Ok(match &self.kind {
+            Kind::Change(event) => {
+                rawdoc! { "type": "event", "position": position, "event": plain_event_bson(event)? }
+            }
+            Kind::Enter(event) => {
+                let event = plain_event_bson(&without_history(event)?)?;
+                rawdoc! { "type": "enter", "position": position, "event": event }
+            }
+            Kind::Leave { key, .. } => {
+                rawdoc! { "type": "leave", "position": position, "documentKey": key.clone() }
+            }
+            Kind::Failure(code) => rawdoc! { "type": "error", "code": *code, "position": position },
+            Kind::Gap => rawdoc! { "type": "gap", "reason": GAP, "position": position },
+        })
+    }
+}
+
+/// The event of a document that comes into view: what it was before, and how it came, is not told.
+fn without_history(event: &RawDocument) -> Result<RawDocumentBuf, bson::error::Error> {
+    let mut now = RawDocumentBuf::new();
+    for member in event {
+        let (name, value) = member?;
+        if !matches!(name.as_str(), "updateDescription" | "fullDocumentBeforeChange") {
+            now.append(name, value);
+        }
+    }
+    Ok(now)
+}
+
+fn json(document: &RawDocument, mode: JsonMode) -> Result<String, bson::error::Error> {
+    let mut json = String::new();
+    write_document(&mut json, document, mode).map(|()| json)
 }
 
 /// Why there is a gap: the only reason there is today.

@@ -10,6 +10,7 @@ use shared::{
     definition::{Binding, Definition, Definitions},
     name::{DatabaseName, Namespace, StreamName},
     refusal::Refusal,
+    visibility::Visibility,
 };
 
 use crate::{
@@ -34,6 +35,10 @@ pub struct SourceKey {
     pub stream: StreamName,
     /// The pipeline with the client's values in it.
     pub binding: Binding,
+    /// What its subscribers may see; the filter of writes is left out.
+    pub visibility: Visibility,
+    /// Whether the collection recorded pre- and post-images when the stream was opened.
+    pub images: bool,
 }
 
 /// All open sources of this node.

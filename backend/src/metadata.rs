@@ -180,6 +180,16 @@ pub async fn create_collection(client: &Client, namespace: &Namespace) -> Result
     }
 }
 
+/// Whether the collection records pre- and post-images (MongoDB manual, "Change Streams with Document Pre- and Post-Images").
+pub async fn records_images(client: &Client, namespace: &Namespace) -> Result<bool, Error> {
+    let database = client.database(namespace.database.as_str());
+    let filter = doc! {
+        "name": namespace.collection.as_str(),
+        "options.changeStreamPreAndPostImages.enabled": true,
+    };
+    Ok(database.list_collections().filter(filter).await?.advance().await?)
+}
+
 /// Whether the collection exists.
 pub async fn collection_exists(client: &Client, namespace: &Namespace) -> Result<bool, Error> {
     let database = client.database(namespace.database.as_str());

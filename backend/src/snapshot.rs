@@ -15,6 +15,7 @@ use mongodb::{
 use shared::{
     definition::{Binding, Snapshot},
     name::Namespace,
+    visibility::{Visibility, of_documents},
 };
 use tokio::sync::mpsc;
 
@@ -46,12 +47,13 @@ impl Reader {
         client: &Client,
         namespace: &Namespace,
         binding: &Binding,
+        visibility: &Visibility,
         snapshot: &Snapshot,
         at: Timestamp,
     ) -> Result<Self, Error> {
         let command = doc! {
             "aggregate": namespace.collection.as_str(),
-            "pipeline": pipeline(namespace, binding.pipeline(), snapshot, at),
+            "pipeline": pipeline(namespace, visibility, binding.pipeline(), snapshot, at),
             "cursor": {},
             "readConcern": { "level": "snapshot", "atClusterTime": at },
             // A change stream knows no other.
@@ -93,16 +95,38 @@ fn frames(batch: &RawBatch, form: Form) -> Result<Vec<Frame>, Error> {
 
 /// The same stages serve both: each document is dressed as the event of its insert. A leading `$match` on the document
 /// alone is applied before that, where it can use the collection's indexes; then the definition's order and limit.
-fn pipeline(namespace: &Namespace, stages: &[Document], snapshot: &Snapshot, at: Timestamp) -> Vec<Document> {
+///
+/// What the client may see comes before all. Fields are hidden where no stage has come to depend on them, and as late as
+/// that allows: behind a projection no index can give the order.
+fn pipeline(
+    namespace: &Namespace,
+    visibility: &Visibility,
+    stages: &[Document],
+    snapshot: &Snapshot,
+    at: Timestamp,
+) -> Vec<Document> {
     let plain: Vec<Document> = stages.iter().map_while(on_document).collect();
     let rest = &stages[plain.len()..];
-    let mut pipeline = plain;
+    let projection = visibility.projection();
+    let asks_for_seen = plain
+        .iter()
+        .filter_map(|stage| stage.get_document("$match").ok())
+        .chain([&snapshot.sort])
+        .all(|fields| projection.shows_fields(fields));
+    let hide = (!projection.is_everything()).then(|| doc! { "$project": projection.document() });
+    let (early, late) = if asks_for_seen { (None, hide) } else { (hide, None) };
+
+    let mut pipeline: Vec<Document> =
+        visibility.read_filter().map(|filter| doc! { "$match": filter.clone() }).into_iter().collect();
+    pipeline.extend(early);
+    pipeline.extend(plain);
     if !snapshot.sort.is_empty() {
         pipeline.push(doc! { "$sort": snapshot.sort.clone() });
     }
     if let Some(limit) = snapshot.limit {
         pipeline.push(doc! { "$limit": i64::from(limit) });
     }
+    pipeline.extend(late);
     pipeline.push(doc! { "$replaceWith": {
         "_id": { "_data": { "$literal": "" } },
         "operationType": { "$literal": "insert" },
@@ -119,21 +143,7 @@ fn pipeline(namespace: &Namespace, stages: &[Document], snapshot: &Snapshot, at:
 /// A `$match` of events as one of documents, if it speaks of nothing but `fullDocument.…`.
 fn on_document(stage: &Document) -> Option<Document> {
     let Some(Bson::Document(filter)) = stage.get("$match") else { return None };
-    Some(doc! { "$match": filter_on_document(filter)? })
-}
-
-fn filter_on_document(filter: &Document) -> Option<Document> {
-    let mut on_document = Document::new();
-    for (key, value) in filter {
-        if let ("$and" | "$or" | "$nor", Bson::Array(parts)) = (key.as_str(), value) {
-            let parts = parts.iter().map(|part| part.as_document().and_then(filter_on_document));
-            let parts: Option<Vec<Document>> = parts.collect();
-            on_document.insert(key, parts?);
-        } else {
-            on_document.insert(key.strip_prefix("fullDocument.")?, value.clone());
-        }
-    }
-    Some(on_document)
+    Some(doc! { "$match": of_documents(filter)? })
 }
 
 #[cfg(test)]

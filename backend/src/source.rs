@@ -13,6 +13,7 @@ use shared::{
     close::Close,
     definition::Definition,
     refusal::{Kind, Refusal},
+    visibility::Screened,
 };
 use tokio::{
     sync::{Notify, watch},
@@ -67,6 +68,8 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Source {
     key: SourceKey,
+    /// What MongoDB evaluates of it, and what is judged here.
+    screened: Arc<Screened>,
     /// As it was when the source opened, to tell whether it has changed since.
     definition: Definition,
     parts: Parts,
@@ -110,8 +113,10 @@ impl Source {
             position: None,
             present: None,
         };
+        let screened = Arc::new(Screened::new(&key.binding, &key.visibility, key.images));
         Arc::new(Self {
             key,
+            screened,
             definition,
             parts,
             state: watch::Sender::new(State::Opening),
@@ -146,11 +151,10 @@ impl Source {
 
     /// A cursor of this source's pipeline behind `position`, or from now on.
     pub(crate) fn cursor(&self, position: Option<Position>) -> Cursor {
-        let SourceKey { namespace, binding, .. } = &self.key;
         Cursor::new(
             self.parts.client.clone(),
-            namespace.clone(),
-            binding.clone(),
+            self.key.namespace.clone(),
+            Arc::clone(&self.screened),
             Arc::clone(&self.parts.seal),
             Arc::clone(&self.parts.metrics),
             self.parts.splits,

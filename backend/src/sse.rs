@@ -148,7 +148,8 @@ impl Session {
     fn write(&mut self, blocks: &mut Vec<u8>, written: &mut Written, delivery: Delivery) {
         match delivery {
             Delivery::Event(event) => match event.encoded(self.form) {
-                Ok(frame) => {
+                Ok(None) => {}
+                Ok(Some(frame)) => {
                     written.event(frame.len(), || event.written_at());
                     blocks.extend_from_slice(&frame.into_bytes());
                 }

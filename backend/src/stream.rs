@@ -7,6 +7,7 @@ use serde_json::json;
 use shared::{
     address::Address,
     admission::{Admitted, StreamRequest, Wanted},
+    definition::Before,
     identity::Claims,
     name::{Namespace, StreamName},
     permission::{Grant, Question},
@@ -14,6 +15,7 @@ use shared::{
     refusal::{Kind, Refusal},
     request::Head,
     variables::ServerVariables,
+    visibility::Visibility,
 };
 use tokio::time::timeout;
 use warp::reply::Response;
@@ -26,7 +28,7 @@ use crate::{
     event::Form,
     hub::SourceKey,
     limits::Place,
-    metrics, mongo,
+    metadata, metrics, mongo,
     permission::May,
     position::Position,
     renewal::Renewal,
@@ -117,7 +119,7 @@ async fn attempt(app: &App, wish: &Wish<'_>) -> Result<Option<Opened>, Refusal> 
     let mut place = app.places.open(caller)?;
     app.catalog.check_followed().await?;
     let (declared, admitted) = admit(app, wish, &grant, now).await?;
-    let (subscription, reader) = subscribe(app, namespace, &admitted, &mut place).await?;
+    let (subscription, reader) = subscribe(app, namespace, &grant.visibility, &admitted, &mut place).await?;
     let registration = app.sessions.enter(Session {
         identity: identity.clone(),
         address: address.clone(),
@@ -135,16 +137,22 @@ async fn attempt(app: &App, wish: &Wish<'_>) -> Result<Option<Opened>, Refusal> 
 async fn subscribe(
     app: &App,
     namespace: &Namespace,
+    visibility: &Visibility,
     admitted: &Admitted,
     place: &mut Place,
 ) -> Result<(Subscription, Option<Reader>), Refusal> {
     let refused = |error: mongodb::error::Error| mongo::refusal(&error);
     let client = &app.mongo.operations;
     let (definition, binding) = (&admitted.definition, &admitted.binding);
+    let asks_for_images = binding.options().full_document_before_change != Before::Off;
+    let images = (asks_for_images || !visibility.shows_everything())
+        && metadata::records_images(client, namespace).await.map_err(refused)?;
     let key = SourceKey {
         namespace: namespace.clone(),
         stream: definition.uri().clone(),
         binding: binding.clone(),
+        visibility: visibility.of_reads(),
+        images,
     };
     place.follow(&key)?;
     let seal = Arc::new(app.position_key.seal(client, namespace, definition.uri()).await.map_err(refused)?);
@@ -156,7 +164,8 @@ async fn subscribe(
     let moment = snapshot::moment(client).await.map_err(refused)?;
     let after = Some(Position::after(moment));
     let subscription = app.hub.subscribe(key, definition, &seal, after, true).await?;
-    let reader = Reader::open(client, namespace, binding, snapshot, moment).await.map_err(refused)?;
+    let reader =
+        Reader::open(client, namespace, binding, visibility, snapshot, moment).await.map_err(refused)?;
     Ok((subscription, Some(reader)))
 }
 

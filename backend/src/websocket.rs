@@ -352,7 +352,8 @@ impl Session {
                 Delivery::Close(close) => end = Some(ending(close)),
                 Delivery::Event(event) if self.is_known_failure(&event) => {}
                 Delivery::Event(event) => match event.encoded(self.form) {
-                    Ok(frame) => {
+                    Ok(None) => {}
+                    Ok(Some(frame)) => {
                         written.event(frame.len(), || event.written_at());
                         socket.feed(message(frame)).await?;
                     }

@@ -22,6 +22,7 @@ use bson::{Document, doc};
 pub use judge::{Judge, Verdict};
 pub use projection::{Projection, Shown};
 pub use screened::Screened;
+pub use stages::of_documents;
 
 use self::filter::Filter;
 use crate::{refusal::Refusal, variables::ServerVariables};

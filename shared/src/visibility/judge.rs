@@ -273,7 +273,7 @@ pub(super) fn split(filter: &Document) -> (Vec<Document>, Vec<Document>) {
                     others.extend(rest);
                 }
             }
-            _ => match stages::off_member(&condition, "fullDocument") {
+            _ => match stages::of_documents(&condition) {
                 Some(condition) => on_document.push(condition),
                 None => others.push(condition),
             },

@@ -139,6 +139,18 @@ impl Projection {
         }
     }
 
+    /// Whether all fields that a filter or an order names are seen as they are. A number in a path could be an index or the
+    /// name of a field, so it is taken for unseen.
+    pub fn shows_fields(&self, filter: &Document) -> bool {
+        filter.iter().all(|(key, value)| match value {
+            _ if self.is_everything() => true,
+            Bson::Array(filters) if key.starts_with('$') => {
+                filters.iter().filter_map(Bson::as_document).all(|filter| self.shows_fields(filter))
+            }
+            _ => self.shows(key) == Shown::Whole && !key.split('.').any(is_index),
+        })
+    }
+
     /// Where `path` leads, and whether there was a number on the way: it may be an index, or the name of a field.
     pub(super) fn walk(&self, path: &str) -> (Reached<'_>, bool) {
         let end = |named: bool| {

@@ -7,12 +7,12 @@
 //! - Else MongoDB evaluates it all. With a filter an event passes by its document after the change; what was before is not
 //!   known, so nothing is told of it: no `updateDescription`, no pre-image, no delete.
 
-use bson::{Bson, Document, doc};
+use bson::{Document, doc};
 
 use super::{
     Visibility,
     judge::{self, Judge},
-    projection::{Projection, Shown},
+    projection::Projection,
     stages,
 };
 use crate::definition::{Before, Binding, FullDocument, StreamOptions};
@@ -27,6 +27,7 @@ pub struct Screened {
     ahead: Vec<Document>,
     declared: Vec<Document>,
     judge: Option<Judge>,
+    anybodys: bool,
 }
 
 impl Screened {
@@ -54,7 +55,13 @@ impl Screened {
                 } });
             }
         }
-        Self { options, ahead, declared: binding.pipeline().to_vec(), judge: None }
+        Self {
+            options,
+            ahead,
+            declared: binding.pipeline().to_vec(),
+            judge: None,
+            anybodys: anybodys(binding, visibility),
+        }
     }
 
     fn judged(binding: &Binding, visibility: &Visibility) -> Option<Self> {
@@ -84,7 +91,13 @@ impl Screened {
             full_document_before_change: Before::WhenAvailable,
         };
         let ahead = touching(filter, &wanted, projection).into_iter().collect();
-        Some(Self { options, ahead, declared: Vec::new(), judge: Some(judge) })
+        Some(Self {
+            options,
+            ahead,
+            declared: Vec::new(),
+            judge: Some(judge),
+            anybodys: anybodys(binding, visibility),
+        })
     }
 
     /// Which documents MongoDB adds to the events.
@@ -102,17 +115,26 @@ impl Screened {
         &self.declared
     }
 
+    /// Whether no value of a caller's stands in the stages.
+    pub fn is_anybodys(&self) -> bool {
+        self.anybodys
+    }
+
     /// What judges the events that MongoDB sends, where they come as they are.
     pub fn judge(&self) -> Option<&Judge> {
         self.judge.as_ref()
     }
 }
 
+fn anybodys(binding: &Binding, visibility: &Visibility) -> bool {
+    binding.values().is_empty() && visibility.read_filter().is_none()
+}
+
 /// What may touch the view on either side: no more than what is judged later need pass, and no less.
 fn touching(filter: Option<&Document>, wanted: &[Document], projection: &Projection) -> Option<Document> {
     let mut view: Vec<Document> = filter.cloned().into_iter().collect();
     // On hidden fields the judge sees less than MongoDB would.
-    view.extend(wanted.iter().filter(|condition| is_seen(condition, projection)).cloned());
+    view.extend(wanted.iter().filter(|condition| projection.shows_fields(condition)).cloned());
     if view.is_empty() {
         return None;
     }
@@ -131,21 +153,9 @@ fn touching(filter: Option<&Document>, wanted: &[Document], projection: &Project
     Some(doc! { "$match": { "$or": either } })
 }
 
-/// Whether all fields of a filter are seen as they are. A number in a path could be an index or a name.
-fn is_seen(filter: &Document, projection: &Projection) -> bool {
-    let numbered = |path: &str| path.split('.').any(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
-    filter.iter().all(|(key, value)| match value {
-        _ if projection.is_everything() => true,
-        Bson::Array(filters) if key.starts_with('$') => {
-            filters.iter().filter_map(Bson::as_document).all(|filter| is_seen(filter, projection))
-        }
-        _ => projection.shows(key) == Shown::Whole && !numbered(key),
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use bson::{DateTime, RawDocumentBuf};
+    use bson::{Bson, DateTime, RawDocumentBuf};
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 

@@ -41,16 +41,16 @@ fn prefixed(filter: &Document, member: &str) -> Document {
     filter.iter().map(prefix).collect()
 }
 
-/// A `$match` of events as a filter of documents, where it speaks of nothing but `<member>.…`.
-pub(super) fn off_member(filter: &Document, member: &str) -> Option<Document> {
+/// A `$match` of events as a filter of documents, where it speaks of nothing but `fullDocument.…`.
+pub fn of_documents(filter: &Document) -> Option<Document> {
     let stripped = |(key, value): (&String, &Bson)| match (key.as_str(), value) {
         ("$and" | "$or" | "$nor", Bson::Array(filters)) => {
             let filters =
-                filters.iter().map(|filter| Some(Bson::Document(off_member(filter.as_document()?, member)?)));
+                filters.iter().map(|filter| Some(Bson::Document(of_documents(filter.as_document()?)?)));
             Some((key.clone(), Bson::Array(filters.collect::<Option<_>>()?)))
         }
         (key, value) => {
-            let path = key.strip_prefix(member)?.strip_prefix('.')?;
+            let path = key.strip_prefix("fullDocument.")?;
             Some((path.to_owned(), value.clone()))
         }
     };
@@ -234,7 +234,7 @@ mod tests {
                 "$or": [{ "fullDocument.x.y": { "$gt": 1 } }, { "$nor": [{ "fullDocument.z": null }] }],
             }] }
         );
-        assert_eq!(off_member(&prefixed(&filter, "fullDocument"), "fullDocument"), Some(filter));
+        assert_eq!(of_documents(&prefixed(&filter, "fullDocument")), Some(filter));
     }
 
     #[test]
@@ -247,7 +247,7 @@ mod tests {
             doc! { "$expr": { "$eq": ["$fullDocument.a", 1] } },
             doc! { "$or": [{ "fullDocument.a": 1 }, { "operationType": "insert" }] },
         ] {
-            assert_eq!(off_member(&filter, "fullDocument"), None, "{filter}");
+            assert_eq!(of_documents(&filter), None, "{filter}");
         }
     }
 
