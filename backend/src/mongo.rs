@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use mongodb::{
     Client,
     bson::doc,
-    error::{Error, ErrorKind},
+    error::{Error, ErrorKind, WriteFailure},
     event::{EventHandler, cmap::CmapEvent, sdam::SdamEvent},
     options::ClientOptions,
 };
@@ -147,11 +147,21 @@ pub fn fault(error: &Error) -> Fault {
     }
 }
 
+/// The code of MongoDB's own error, if it is one.
+pub fn code(error: &Error) -> Option<i32> {
+    match error.kind.as_ref() {
+        ErrorKind::Command(command) => Some(command.code),
+        ErrorKind::Write(WriteFailure::WriteError(write)) => Some(write.code),
+        ErrorKind::InsertMany(many) => many.write_errors.as_ref()?.first().map(|write| write.code),
+        _ => None,
+    }
+}
+
 /// The message of MongoDB itself, without the driver's wrapping.
 pub fn message(error: &Error) -> String {
     match error.kind.as_ref() {
         ErrorKind::Command(command) => command.message.clone(),
-        ErrorKind::Write(mongodb::error::WriteFailure::WriteError(write)) => write.message.clone(),
+        ErrorKind::Write(WriteFailure::WriteError(write)) => write.message.clone(),
         other => other.to_string(),
     }
 }

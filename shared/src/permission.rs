@@ -410,8 +410,13 @@ fn avars(value: Option<&Bson>, place: &str, parameters: &[&str]) -> Result<Avars
 }
 
 fn merged(merge: &Document, place: &str, parameters: &[&str]) -> Result<Template, String> {
-    if let Some(odd) = merge.keys().find(|name| *name == "_id" || *name == "_etag" || name.starts_with('$')) {
-        return Err(format!("{place}.{odd}: expected names of fields other than _id and _etag"));
+    if let Some(odd) = merge
+        .keys()
+        .find(|name| *name == "_id" || *name == "_etag" || name.starts_with('$') || name.contains('.'))
+    {
+        return Err(format!(
+            "{place}.{odd}: expected names of fields other than _id and _etag, without dots"
+        ));
     }
     Template::check(&Bson::Document(merge.clone()), place, parameters)
 }

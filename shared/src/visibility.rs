@@ -11,6 +11,7 @@ mod projection;
 mod screened;
 mod stages;
 mod update;
+mod writing;
 
 use std::{
     fmt,
@@ -23,6 +24,7 @@ pub use judge::{Judge, Verdict};
 pub use projection::{Projection, Shown};
 pub use screened::Screened;
 pub use stages::of_documents;
+pub use writing::{merge_into, merge_into_update};
 
 use self::filter::Filter;
 use crate::{refusal::Refusal, variables::ServerVariables};

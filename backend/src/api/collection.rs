@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bson::{Bson, Document, RawDocumentBuf, oid::ObjectId};
+use bson::{Bson, Document, RawDocumentBuf, doc, oid::ObjectId};
 use futures_util::TryStreamExt;
 use http::{HeaderValue, Method, StatusCode, header};
 use shared::{
@@ -13,6 +13,7 @@ use shared::{
     permission::Grant,
     refusal::{Kind, Refusal},
     request::{Head, Query},
+    visibility::Visibility,
 };
 use warp::reply::Response;
 
@@ -67,7 +68,7 @@ pub async fn check_exists(app: &App, namespace: &Namespace) -> Result<(), Refusa
 async fn list(
     app: &App,
     may: &May<'_>,
-    _grant: &Grant,
+    grant: &Grant,
     address: &Address,
     namespace: &Namespace,
 ) -> Result<Response, Refusal> {
@@ -75,21 +76,14 @@ async fn list(
     let representation = Representation::parse(&query)?;
     let mode = JsonMode::parse(query.get("jsonMode"))?;
     let wanted = DocumentQuery::parse(&query)?;
+    grant.visibility.check_filter(&wanted.filter)?;
     check_exists(app, namespace).await?;
 
     let refused = |error: mongodb::error::Error| mongo::refusal(&error);
     let items: Vec<RawDocumentBuf> = if wanted.limit == 0 {
         Vec::new()
     } else {
-        let found = document::collection::<RawDocumentBuf>(app, namespace)
-            .find(wanted.filter)
-            .sort(wanted.sort)
-            .projection(wanted.keys)
-            .skip(wanted.skip)
-            .limit(i64::from(wanted.limit))
-            .await
-            .map_err(refused)?;
-        found.try_collect().await.map_err(refused)?
+        found(app, namespace, &grant.visibility, wanted).await.map_err(refused)?
     };
 
     let (properties, links) = if representation == Representation::Standard {
@@ -99,7 +93,7 @@ async fn list(
             .stored(&Owner::Collection(&namespace.collection))
             .await
             .map_err(refused)?;
-        let mut properties = bson::doc! { "_id": namespace.collection.as_str() };
+        let mut properties = doc! { "_id": namespace.collection.as_str() };
         properties.extend(stored.map(metadata::plain).unwrap_or_default());
         let links = Definitions::stored(properties.get("streams"))
             .iter()
@@ -115,9 +109,41 @@ async fn list(
     listing.response(representation, mode)
 }
 
+/// The documents of a query. Where fields are hidden they are taken away first, so that neither a filter, nor an order,
+/// nor a computed key can tell of them.
+async fn found(
+    app: &App,
+    namespace: &Namespace,
+    visibility: &Visibility,
+    wanted: DocumentQuery,
+) -> Result<Vec<RawDocumentBuf>, mongodb::error::Error> {
+    let collection = document::collection::<RawDocumentBuf>(app, namespace);
+    if visibility.projection().is_everything() {
+        let found = collection
+            .find(visibility.reading(wanted.filter))
+            .sort(wanted.sort)
+            .projection(wanted.keys)
+            .skip(wanted.skip)
+            .limit(i64::from(wanted.limit));
+        return found.await?.try_collect().await;
+    }
+    let mut pipeline = vec![
+        doc! { "$match": visibility.reading(Document::new()) },
+        doc! { "$project": visibility.projection().document() },
+        doc! { "$match": wanted.filter },
+        doc! { "$sort": wanted.sort },
+        doc! { "$skip": i64::try_from(wanted.skip).unwrap_or(i64::MAX) },
+        doc! { "$limit": i64::from(wanted.limit) },
+    ];
+    if !wanted.keys.is_empty() {
+        pipeline.push(doc! { "$project": wanted.keys });
+    }
+    collection.aggregate(pipeline).with_type::<RawDocumentBuf>().await?.try_collect().await
+}
+
 async fn create(
     app: &App,
-    _grant: &Grant,
+    grant: &Grant,
     body: Body,
     address: &Address,
     namespace: &Namespace,
@@ -125,7 +151,7 @@ async fn create(
     check_exists(app, namespace).await?;
     match body.value().await? {
         Bson::Document(document) => {
-            let created = document::create(app, namespace, document).await?;
+            let created = document::create(app, grant, namespace, document).await?;
             let mut response = answer::with_etag(answer::empty(created.status), created.etag);
             let location = format!("{}/{}", address.canonical, document::segment_of(&created.id));
             if let Ok(location) = HeaderValue::try_from(location) {
@@ -133,7 +159,7 @@ async fn create(
             }
             Ok(response)
         }
-        Bson::Array(array) => document::create_many(app, namespace, array).await,
+        Bson::Array(array) => document::create_many(app, grant, namespace, array).await,
         _ => Err(Refusal::new(Kind::BadBody, "the body is not a JSON object or an array of them")),
     }
 }

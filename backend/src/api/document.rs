@@ -12,6 +12,7 @@ use shared::{
     permission::Grant,
     refusal::{Kind, Refusal},
     request::{Head, Query},
+    visibility::{Visibility, merge_into, merge_into_update},
 };
 use warp::reply::Response;
 
@@ -21,7 +22,7 @@ use crate::{
     app::App,
     body::Body,
     metadata::{self, Expected},
-    mongo,
+    mongo::{self, Fault},
 };
 
 /// The collection, for writes that a majority acknowledges.
@@ -36,7 +37,7 @@ pub fn collection<T: Send + Sync>(app: &App, namespace: &Namespace) -> Collectio
 pub async fn answer(
     app: &Arc<App>,
     head: &Head,
-    _grant: &Grant,
+    grant: &Grant,
     body: Body,
     namespace: &Namespace,
     id: &str,
@@ -44,10 +45,13 @@ pub async fn answer(
     let query = Query::parse(head.query.as_deref())?;
     let id = id_of_segment(id, query.get("id_type"))?;
     match head.method {
-        Method::GET | Method::HEAD => read(app, namespace, id, JsonMode::parse(query.get("jsonMode"))?).await,
-        Method::PUT => replace(app, head, body, namespace, id).await,
-        Method::PATCH => patch(app, head, body, namespace, id).await,
-        Method::DELETE => delete(app, head, namespace, id).await,
+        Method::GET | Method::HEAD => {
+            let mode = JsonMode::parse(query.get("jsonMode"))?;
+            read(app, &grant.visibility, namespace, id, mode).await
+        }
+        Method::PUT => replace(app, head, grant, body, namespace, id).await,
+        Method::PATCH => patch(app, head, grant, body, namespace, id).await,
+        Method::DELETE => delete(app, head, grant, namespace, id).await,
         _ => Err(Refusal::method_not_allowed(head.method.as_str(), "GET, HEAD, PUT, PATCH, DELETE, OPTIONS")),
     }
 }
@@ -59,6 +63,26 @@ fn no_document() -> Refusal {
 fn refused(error: &Error) -> Refusal {
     mongo::refusal(error)
 }
+
+/// The answer to a write that MongoDB did not carry out. Its message can hold what the caller may not see.
+fn write_refused(visibility: &Visibility, error: &Error) -> Refusal {
+    if visibility.is_everything() {
+        return refused(error);
+    }
+    match mongo::code(error) {
+        // Upserts take the place of no document that is out of view.
+        Some(DUPLICATE_KEY) => {
+            Refusal::new(Kind::Conflict, "the _id or another unique value is taken by another document")
+        }
+        Some(code) if mongo::fault(error) != Fault::Unreachable => {
+            tracing::info!(%error, "a write is refused");
+            Refusal::new(Kind::RefusedByMongo, format!("MongoDB refuses the write, error {code}"))
+        }
+        _ => refused(error),
+    }
+}
+
+const DUPLICATE_KEY: i32 = 11000;
 
 /// The `_id` that a path segment names: an object id if it looks like one, else a string; `id_type` says otherwise.
 fn id_of_segment(segment: &str, id_type: Option<&str>) -> Result<Bson, Refusal> {
@@ -106,10 +130,17 @@ pub fn segment_of(id: &Bson) -> String {
     }
 }
 
-async fn read(app: &App, namespace: &Namespace, id: Bson, mode: JsonMode) -> Result<Response, Refusal> {
+async fn read(
+    app: &App,
+    visibility: &Visibility,
+    namespace: &Namespace,
+    id: Bson,
+    mode: JsonMode,
+) -> Result<Response, Refusal> {
     check_exists(app, namespace).await?;
     let found = collection::<RawDocumentBuf>(app, namespace)
-        .find_one(doc! { "_id": id })
+        .find_one(visibility.reading(doc! { "_id": id }))
+        .projection(visibility.projection().document())
         .await
         .map_err(|error| refused(&error))?
         .ok_or_else(no_document)?;
@@ -137,7 +168,15 @@ pub struct Created {
 }
 
 /// Writes a new document. One with an `_id` that exists is replaced, as RESTHeart does.
-pub async fn create(app: &App, namespace: &Namespace, mut document: Document) -> Result<Created, Refusal> {
+pub async fn create(
+    app: &App,
+    grant: &Grant,
+    namespace: &Namespace,
+    mut document: Document,
+) -> Result<Created, Refusal> {
+    let visibility = &grant.visibility;
+    let refused = |error: Error| write_refused(visibility, &error);
+    merge_into(&mut document, &grant.merge);
     let etag = ObjectId::new();
     document.insert("_etag", etag);
     let target = collection::<Document>(app, namespace);
@@ -146,15 +185,15 @@ pub async fn create(app: &App, namespace: &Namespace, mut document: Document) ->
             let id = Bson::ObjectId(ObjectId::new());
             let mut with_id = doc! { "_id": id.clone() };
             with_id.extend(document);
-            target.insert_one(with_id).await.map_err(|error| refused(&error))?;
+            target.insert_one(with_id).await.map_err(refused)?;
             Ok(Created { id, etag, status: StatusCode::CREATED })
         }
         Some(id) => {
             let result = target
-                .replace_one(doc! { "_id": id.clone() }, document)
+                .replace_one(visibility.writing(doc! { "_id": id.clone() }), document)
                 .upsert(true)
                 .await
-                .map_err(|error| refused(&error))?;
+                .map_err(refused)?;
             let status = if result.matched_count == 0 { StatusCode::CREATED } else { StatusCode::OK };
             Ok(Created { id, etag, status })
         }
@@ -162,13 +201,19 @@ pub async fn create(app: &App, namespace: &Namespace, mut document: Document) ->
 }
 
 /// Writes several new documents, all or as many as fit before the first that does not.
-pub async fn create_many(app: &App, namespace: &Namespace, array: Vec<Bson>) -> Result<Response, Refusal> {
+pub async fn create_many(
+    app: &App,
+    grant: &Grant,
+    namespace: &Namespace,
+    array: Vec<Bson>,
+) -> Result<Response, Refusal> {
     let etag = ObjectId::new();
     let mut documents = Vec::with_capacity(array.len());
     for (index, element) in array.into_iter().enumerate() {
         let Bson::Document(mut document) = element else {
             return Err(Refusal::new(Kind::BadBody, format!("body[{index}] is not a JSON object")));
         };
+        merge_into(&mut document, &grant.merge);
         document.insert("_etag", etag);
         documents.push(document);
     }
@@ -181,17 +226,18 @@ pub async fn create_many(app: &App, namespace: &Namespace, array: Vec<Bson>) -> 
     let written = collection::<Document>(app, namespace)
         .insert_many(documents)
         .await
-        .map_err(|error| refused(&error))?;
+        .map_err(|error| write_refused(&grant.visibility, &error))?;
     let body = serde_json::json!({ "inserted": written.inserted_ids.len() });
     Ok(answer::with_etag(answer::json(body.to_string()), etag))
 }
 
-fn filter(id: Bson, expected: Expected) -> Result<Document, Refusal> {
-    match expected {
-        Expected::Anything | Expected::Existing => Ok(doc! { "_id": id }),
-        Expected::Etag(etag) => Ok(doc! { "_id": id, "_etag": etag }),
-        Expected::Nothing => Err(precondition::failed()),
-    }
+/// The document to write, in the version that is asked for, if the caller may write it.
+fn filter(visibility: &Visibility, id: Bson, expected: Expected) -> Result<Document, Refusal> {
+    Ok(visibility.writing(match expected {
+        Expected::Anything | Expected::Existing => doc! { "_id": id },
+        Expected::Etag(etag) => doc! { "_id": id, "_etag": etag },
+        Expected::Nothing => return Err(precondition::failed()),
+    }))
 }
 
 /// What it means that nothing was found: 404, or 412 where a version was asked for and the document is there.
@@ -202,6 +248,7 @@ fn absent(expected: Expected) -> Refusal {
 async fn replace(
     app: &App,
     head: &Head,
+    grant: &Grant,
     body: Body,
     namespace: &Namespace,
     id: Bson,
@@ -212,15 +259,16 @@ async fn replace(
         return Err(Refusal::new(Kind::BadBody, "_id in the body differs from the one in the address"));
     }
     let expected = precondition::optional(head);
+    merge_into(&mut document, &grant.merge);
     let etag = ObjectId::new();
     document.insert("_etag", etag);
     document.insert("_id", id.clone());
     let before = collection::<Document>(app, namespace)
-        .find_one_and_replace(filter(id, expected)?, document)
+        .find_one_and_replace(filter(&grant.visibility, id, expected)?, document)
         .upsert(expected == Expected::Anything)
         .return_document(ReturnDocument::Before)
         .await
-        .map_err(|error| refused(&error))?;
+        .map_err(|error| write_refused(&grant.visibility, &error))?;
     let status = match (before, expected) {
         (Some(_), _) => StatusCode::OK,
         (None, Expected::Anything) => StatusCode::CREATED,
@@ -232,6 +280,7 @@ async fn replace(
 async fn patch(
     app: &App,
     head: &Head,
+    grant: &Grant,
     body: Body,
     namespace: &Namespace,
     id: Bson,
@@ -239,11 +288,13 @@ async fn patch(
     check_exists(app, namespace).await?;
     let expected = precondition::optional(head);
     let etag = ObjectId::new();
-    let update = update_of(body.object().await?, &id, etag)?;
+    let mut update = update_of(body.object().await?, &id, etag)?;
+    grant.visibility.check_update(&update)?;
+    merge_into_update(&mut update, &grant.merge);
     collection::<Document>(app, namespace)
-        .find_one_and_update(filter(id, expected)?, update)
+        .find_one_and_update(filter(&grant.visibility, id, expected)?, update)
         .await
-        .map_err(|error| refused(&error))?
+        .map_err(|error| write_refused(&grant.visibility, &error))?
         .ok_or_else(|| absent(expected))?;
     Ok(answer::with_etag(answer::empty(StatusCode::OK), etag))
 }
@@ -275,11 +326,17 @@ fn update_of(body: Document, id: &Bson, etag: ObjectId) -> Result<Document, Refu
     Ok(update)
 }
 
-async fn delete(app: &App, head: &Head, namespace: &Namespace, id: Bson) -> Result<Response, Refusal> {
+async fn delete(
+    app: &App,
+    head: &Head,
+    grant: &Grant,
+    namespace: &Namespace,
+    id: Bson,
+) -> Result<Response, Refusal> {
     check_exists(app, namespace).await?;
     let expected = precondition::optional(head);
     collection::<Document>(app, namespace)
-        .find_one_and_delete(filter(id, expected)?)
+        .find_one_and_delete(filter(&grant.visibility, id, expected)?)
         .await
         .map_err(|error| refused(&error))?
         .ok_or_else(|| absent(expected))?;

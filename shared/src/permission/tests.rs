@@ -253,7 +253,7 @@ fn a_wrong_rule_of_the_configuration_is_told_with_its_place() {
         ),
         (
             doc! { "mergeRequest": { "_id": 1 } },
-            "permissions[0].mergeRequest._id: expected names of fields other than _id and _etag",
+            "permissions[0].mergeRequest._id: expected names of fields other than _id and _etag, without dots",
         ),
     ] {
         assert_eq!(Rules::configured(&[with(rule("/x"), change)]).unwrap_err(), message);
