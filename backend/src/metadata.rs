@@ -187,7 +187,7 @@ pub async fn records_images(client: &Client, namespace: &Namespace) -> Result<bo
         "name": namespace.collection.as_str(),
         "options.changeStreamPreAndPostImages.enabled": true,
     };
-    Ok(database.list_collections().filter(filter).await?.advance().await?)
+    database.list_collections().filter(filter).await?.advance().await
 }
 
 /// Whether the collection exists.

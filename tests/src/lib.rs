@@ -29,6 +29,7 @@ pub mod issuer;
 pub mod proxy;
 pub mod random;
 pub mod refusal;
+pub mod ruled;
 pub mod rules;
 pub mod soak;
 pub mod tab;
