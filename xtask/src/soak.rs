@@ -1,8 +1,8 @@
 //! `cargo xtask soak`: the runs under faults, with as many clients and for as long as has been promised, and random filters
 //! in the number that has been.
 //!
-//! They are tests like the others (`tests/tests/{faults,snapshot,matcher,planner,chromium}.rs`), which `cargo xtask test`
-//! runs with less of everything.
+//! They are tests like the others (`tests/tests/{faults,snapshot,matcher,planner,tenants,chromium}.rs`), which `cargo xtask
+//! test` runs with less of everything.
 
 use std::process::{Command, ExitCode};
 
@@ -35,7 +35,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
             .env("TAILRACE_TEST_SCALE", "whole");
         runs
     };
-    let servers = runs(&["faults", "snapshot", "matcher", "planner"], "--test-threads=1");
+    let servers = runs(&["faults", "snapshot", "matcher", "planner", "tenants"], "--test-threads=1");
     // A browser mostly waits.
     let browsers = runs(&["chromium"], "--test-threads=2");
     let mut report = Report::default();

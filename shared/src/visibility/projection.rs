@@ -173,7 +173,7 @@ impl Projection {
     }
 
     /// What is seen of a document, as MongoDB's `$project` makes it.
-    pub(super) fn project(&self, document: &RawDocument) -> Result<RawDocumentBuf, Error> {
+    pub fn project(&self, document: &RawDocument) -> Result<RawDocumentBuf, Error> {
         self.members(document, &self.fields)
     }
 
