@@ -39,6 +39,11 @@ impl<S> Mended<S> {
     pub fn new(stream: S) -> Self {
         Self { stream, line: Line::Reading }
     }
+
+    /// The connection itself.
+    pub fn stream(&self) -> &S {
+        &self.stream
+    }
 }
 
 /// Encodes what hyper would refuse up to the end of the line; what follows stays as it is.

@@ -22,12 +22,13 @@ use shared::{close::Close, limit::Limit, refusal::Refusal};
 #[cfg(target_os = "linux")]
 use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::timeout,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_rustls::server::TlsStream;
+use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
 use warp::reply::Response;
 
 use crate::{
@@ -35,6 +36,12 @@ use crate::{
     request_line::Mended,
     routes::{self, Connection, Seat},
 };
+
+/// A connection, within TLS or not.
+pub(crate) type Transport = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
+/// What hyper serves, and hands over when it is upgraded.
+pub(crate) type Accepted = TokioIo<Mended<Transport>>;
 
 /// How long the accept loop rests after a failure.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
@@ -53,7 +60,7 @@ pub async fn run(app: Arc<App>, listener: TcpListener, shutdown: impl Future<Out
     let stopping = CancellationToken::new();
     let filter = warp::service(routes::routes(Arc::clone(&app)));
     let limits = &app.config.limits;
-    let unanswered = Duration::from_secs(limits.ping_seconds + limits.pong_seconds);
+    let unanswered = Duration::from_secs(limits.pong_seconds);
     tokio::pin!(shutdown);
     loop {
         let (stream, peer) = tokio::select! {
@@ -90,9 +97,11 @@ pub async fn run(app: Arc<App>, listener: TcpListener, shutdown: impl Future<Out
         let filter = filter.clone();
         let stopping = stopping.clone();
         connections.spawn(async move {
-            let Some(tls) = &app.tls else { return serve(&app, stream, from, filter, &stopping).await };
+            let Some(tls) = &app.tls else {
+                return serve(&app, Either::Left(stream), from, filter, &stopping).await;
+            };
             match timeout(app.config.limits.header_timeout(), tls.acceptor().accept(stream)).await {
-                Ok(Ok(stream)) => serve(&app, stream, from, filter, &stopping).await,
+                Ok(Ok(stream)) => serve(&app, Either::Right(Box::new(stream)), from, filter, &stopping).await,
                 Ok(Err(error)) => tracing::debug!(%error, %peer, "no TLS handshake"),
                 Err(_) => app.metrics.limit_hit(Limit::HeaderTime),
             }
@@ -104,7 +113,9 @@ pub async fn run(app: Arc<App>, listener: TcpListener, shutdown: impl Future<Out
     Ok(())
 }
 
-/// An event stream has no ping to be answered: the kernel tells that what was sent is not acknowledged.
+/// Ends a connection when what was sent is not acknowledged for so long, or not taken.
+///
+/// An event stream has no ping to be answered: its keepalives, and the acknowledgements of the kernel, are ping and pong.
 #[cfg(target_os = "linux")]
 fn give_up_after(stream: &TcpStream, unanswered: Duration) {
     if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(unanswered)) {
@@ -114,6 +125,14 @@ fn give_up_after(stream: &TcpStream, unanswered: Duration) {
 
 #[cfg(not(target_os = "linux"))]
 fn give_up_after(_: &TcpStream, _: Duration) {}
+
+/// The same, of what hyper has handed over.
+pub(crate) fn give_up_on(transport: &Transport, unanswered: Duration) {
+    match transport {
+        Either::Left(stream) => give_up_after(stream, unanswered),
+        Either::Right(stream) => give_up_after(stream.get_ref().0, unanswered),
+    }
+}
 
 /// A connection's places, or the refusal of the limit that it is over.
 fn seat(app: &App, places: &Arc<Semaphore>, peer: SocketAddr) -> Result<Seat, Refusal> {
@@ -125,9 +144,8 @@ fn seat(app: &App, places: &Arc<Semaphore>, peer: SocketAddr) -> Result<Seat, Re
 }
 
 /// Serves one connection until it ends, or until its upgrade has taken it over.
-async fn serve<S, F>(app: &App, stream: S, from: Connection, filter: F, stopping: &CancellationToken)
+async fn serve<F>(app: &App, stream: Transport, from: Connection, filter: F, stopping: &CancellationToken)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: tower_service::Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone,
     F::Future: Send + 'static,
 {

@@ -7,8 +7,7 @@ use std::{borrow::Cow, future::Future, sync::Arc, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use http::{HeaderValue, StatusCode, header};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
+use hyper::upgrade::{Parts, Upgraded};
 use shared::{
     client_message::ClientMessage,
     close::Close,
@@ -36,6 +35,8 @@ use crate::{
     metrics::{self, Written},
     mongo,
     renewal::{self, Renewal, Verdict},
+    request_line::Mended,
+    server::{Accepted, Transport, give_up_on},
     sessions::Registration,
     snapshot::Frames,
     stream::Client,
@@ -51,7 +52,7 @@ const CLOSES_WITHIN: Duration = Duration::from_secs(3);
 /// What is read and thrown away of a client that sent too much, so that it can read why before the connection resets.
 const DISCARDED: usize = 16 * 1024 * 1024;
 
-type Socket = WebSocketStream<TokioIo<Upgraded>>;
+type Socket = WebSocketStream<Mended<Transport>>;
 
 /// The answer that accepts an upgrade.
 #[derive(Debug)]
@@ -86,12 +87,21 @@ pub async fn accepted<S: AsyncRead + AsyncWrite + Unpin>(
     connection: S,
     message_bytes: usize,
 ) -> WebSocketStream<S> {
+    accepted_behind(connection, Vec::new(), message_bytes).await
+}
+
+/// The same, where these bytes were read already.
+async fn accepted_behind<S: AsyncRead + AsyncWrite + Unpin>(
+    connection: S,
+    read: Vec<u8>,
+    message_bytes: usize,
+) -> WebSocketStream<S> {
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
         .max_message_size(Some(message_bytes))
         .max_frame_size(Some(message_bytes));
-    WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await
+    WebSocketStream::from_partially_read(connection, read, Role::Server, Some(config)).await
 }
 
 /// Why a session is over.
@@ -168,7 +178,14 @@ impl Session {
 
     /// Serves the client until one side ends it.
     pub async fn run(mut self, upgraded: Upgraded) {
-        let mut socket = accepted(TokioIo::new(upgraded), self.message_bytes).await;
+        let Ok(Parts { io, read_buf, .. }) = upgraded.downcast::<Accepted>() else {
+            tracing::error!("an upgraded connection is none that was accepted");
+            return;
+        };
+        let stream = io.into_inner();
+        // It has pings to answer, and may be told that it is too slow when it reads again.
+        give_up_on(stream.stream(), self.ping_every + self.pong_within);
+        let mut socket = accepted_behind(stream, read_buf.into(), self.message_bytes).await;
         match self.serve(&mut socket).await {
             Ending::Gone => {}
             // The subscription goes first: what ends here must not hold its source open.

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use crate::process::{on_path, run, say};
-use crate::{npm, workspace};
+use crate::{apt, npm, workspace};
 
 const NAMES: &[&str] = &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 const PLAYWRIGHT: &str = "the download of playwright";
@@ -66,18 +66,6 @@ fn from_playwright() -> Result<PathBuf> {
 }
 
 fn from_apt() -> Result<PathBuf> {
-    anyhow::ensure!(on_path("apt-get").is_some(), "there is no apt-get here");
-    anyhow::ensure!(rustix::process::geteuid().is_root(), "installing packages needs root");
-    say("apt-get install chromium");
-    let apt = |arguments: &[&str]| {
-        let mut command = Command::new("apt-get");
-        command
-            .args(["-q", "-y", "--no-install-recommends"])
-            .args(arguments)
-            .env("DEBIAN_FRONTEND", "noninteractive");
-        run("apt-get", &mut command)
-    };
-    apt(&["update"])?;
-    apt(&["install", "chromium"])?;
+    apt::install("chromium")?;
     NAMES.iter().find_map(|name| on_path(name)).context("the package brought no program of that name")
 }

@@ -1,9 +1,10 @@
 //! The real parts that Tailrace runs with: found on this machine or fetched, started, and ended with whoever started them.
 //!
 //! One file a part: [`mongod`] and [`replica_set`] (the database), [`backend`] (our native server), [`worker`] (our edge
-//! worker in Cloudflare's own runtime), [`chromium`] (a browser), and what builds them ([`tools`], [`npm`]).
+//! worker in Cloudflare's own runtime), [`chromium`] (a browser), and what builds or brings them ([`tools`], [`npm`], [`apt`]).
 //! [`deployment`] puts them together as `cargo xtask test` and the end-to-end tests use them.
 
+pub mod apt;
 pub mod backend;
 pub mod chromium;
 pub mod deployment;

@@ -26,6 +26,7 @@ pub mod event_source;
 pub mod figures;
 pub mod front;
 pub mod issuer;
+pub mod namespace;
 pub mod proxy;
 pub mod random;
 pub mod refusal;

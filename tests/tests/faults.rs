@@ -2,6 +2,7 @@
 //!
 //! The runs are short in `cargo xtask test`, and whole in `cargo xtask soak`.
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use bson::{Document, Timestamp, doc};
@@ -10,6 +11,7 @@ use parts::deployment::open_backend;
 use parts::mongod::Mongod;
 use parts::replica_set::{self, ReplicaSet};
 use parts::{port, process};
+use tailrace_tests::namespace::Namespace;
 use tailrace_tests::proxy::Proxy;
 use tailrace_tests::soak::{Crowd, Form, Members, Scale, Servers, Told, Wire, Writer};
 use tailrace_tests::{Database, until};
@@ -522,65 +524,176 @@ async fn an_event_larger_than_the_queue_reaches_a_client_that_reads() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn peers_that_vanish_without_a_word_are_gone_soon_with_their_memory() {
-    const WEB_SOCKETS: [Form; 3] = [Form::Plain, Form::V1Json, Form::V1Bson];
-    bounded(async {
-        let scale = Scale::given();
+/// A backend whose peers vanish, and one client that stays.
+struct Vanishing {
+    backend: Backend,
+    database: Database,
+    stays: Wire,
+    written: i64,
+    clients: usize,
+    /// Its files without the clients.
+    files: usize,
+    /// The most resident bytes while clients came and went as they should: what the allocator keeps for the next ones.
+    usual: u64,
+    _set: ReplicaSet,
+}
+
+impl Vanishing {
+    async fn start(name: &str, clients: usize) -> Self {
         let set = one_member().await;
-        let mut options = open_backend("vanish", &set.uri());
-        if scale == Scale::Short {
+        let port = port::free().expect("a port");
+        // From within a namespace it has another address.
+        let mut options = open_backend(name, &set.uri())
+            .set("TAILRACE_LISTEN", format!("0.0.0.0:{port}"))
+            .set("TAILRACE_AUTH__ANONYMOUS_PUBLIC", "true");
+        options.port = Some(port);
+        if Scale::given() == Scale::Short {
             options =
                 options.set("TAILRACE_LIMITS__PING_SECONDS", "1").set("TAILRACE_LIMITS__PONG_SECONDS", "1");
         }
-        let within = scale.pick(Duration::from_secs(5), Duration::from_secs(40));
         let backend = backend(options).await;
         let database = declared(&backend, &set.uri()).await;
-        let path = database.path("log/_streams/all");
         // Somebody stays, so that the source does.
-        let mut stays = opened(&backend.url(), Form::V1Json, &path, None).await;
-        let files = || backend.open_files().expect("its files");
-        let memory = || backend.resident().expect("its memory");
-        let (mut peaks, mut rests) = (Vec::new(), Vec::new());
-        let clients = scale.pick(100, 1000);
-        for round in 1..=3 {
-            let (files_before, memory_before) = (files(), memory());
-            let proxy = Proxy::before(backend.port()).await;
-            let crowd =
-                Crowd::gather(&Servers::new(&proxy.url()), &WEB_SOCKETS, clients, |_| path.clone()).await;
-            // Half of what they get is on its way when they vanish.
-            numbered(&database, 2 * round - 1).await;
-            assert_eq!(number(&mut stays).await.0, 2 * round - 1);
-            let (files_with, memory_with) = (files(), memory());
-            assert!(files_with + 10 >= files_before + clients, "{files_with} files with {clients} clients");
-            proxy.stop();
-            let started = Instant::now();
-            numbered(&database, 2 * round).await;
-            while files() > files_before + 5 {
-                assert!(
-                    started.elapsed() < within,
-                    "{} of {clients} are still there",
-                    files() - files_before
-                );
-                // A backend answers its pings.
-                let _ = tokio::time::timeout(Duration::from_millis(50), stays.next()).await;
+        let stays = opened(&backend.url(), Form::V1Json, &database.path("log/_streams/all"), None).await;
+        let files = backend.open_files().expect("its files");
+        Self { backend, database, stays, written: 0, clients, files, usual: 0, _set: set }
+    }
+
+    async fn write(&mut self) {
+        self.written += 1;
+        numbered(&self.database, self.written).await;
+        assert_eq!(number(&mut self.stays).await.0, self.written);
+    }
+
+    /// How many clients it still has, but for a connection to MongoDB more or less.
+    fn present(&self) -> usize {
+        self.backend.open_files().expect("its files").saturating_sub(self.files)
+    }
+
+    fn resident(&self) -> u64 {
+        self.backend.resident().expect("its memory")
+    }
+
+    async fn gathered(&mut self, gather: impl Future<Output = Crowd>) -> Crowd {
+        let mut gather = pin!(gather);
+        let crowd = loop {
+            tokio::select! {
+                crowd = &mut gather => break crowd,
+                // Who stays answers its pings meanwhile.
+                _ = self.stays.next() => {}
             }
-            step(
-                started,
-                &format!(
-                    "{clients} are gone; resident {} KiB before, {} KiB with them, {} KiB after",
-                    memory_before >> 10,
-                    memory_with >> 10,
-                    memory() >> 10
-                ),
+        };
+        self.write().await;
+        crowd.all_have(self.written).await;
+        let (present, clients) = (self.present(), self.clients);
+        assert!(present + 10 >= clients, "{present} of {clients} clients");
+        crowd
+    }
+
+    async fn are_gone(&mut self, within: Duration) {
+        let started = Instant::now();
+        while self.present() > 5 {
+            let left = self.present();
+            assert!(
+                started.elapsed() < within,
+                "{left} of {} are still there after {within:?}",
+                self.clients
             );
-            peaks.push(memory_with);
-            rests.push(memory());
-            drop((crowd, proxy));
+            // A backend answers its pings.
+            let _ = tokio::time::timeout(Duration::from_millis(50), self.stays.next()).await;
         }
-        // What the allocator keeps for the next ones is not lost: the third crowd needs no more than the second.
-        assert!(peaks[2] <= peaks[1] + peaks[1] / 10, "with them: {peaks:?}");
-        assert!(rests[2] <= rests[1] + rests[1] / 10, "after them: {rests:?}");
+    }
+
+    /// Clients gather, get an event, and leave.
+    async fn usual_round(&mut self, gather: impl Future<Output = Crowd>) {
+        let crowd = self.gathered(gather).await;
+        self.usual = self.usual.max(self.resident());
+        crowd.disperse();
+        self.are_gone(Duration::from_secs(10)).await;
+    }
+
+    /// Clients gather, get an event, and vanish at a cut. All are gone soon, whether there are more events for them or not,
+    /// and leave no more behind than those who said goodbye.
+    async fn round(&mut self, gather: impl Future<Output = Crowd>, cut: impl FnOnce(), quiet: bool) {
+        let crowd = self.gathered(gather).await;
+        let with = self.resident();
+        cut();
+        let started = Instant::now();
+        if !quiet {
+            self.write().await;
+        }
+        self.are_gone(Scale::given().pick(Duration::from_secs(5), Duration::from_secs(40))).await;
+        let after = self.resident();
+        drop(crowd);
+        let [usual, with_kib, after_kib] = [self.usual, with, after].map(|bytes| bytes >> 10);
+        let quiet = if quiet { "of a quiet stream " } else { "" };
+        step(
+            started,
+            &format!(
+                "{} clients {quiet}are gone; resident {with_kib} KiB with them, {after_kib} KiB after; {usual} KiB is usual",
+                self.clients
+            ),
+        );
+        for bytes in [with, after] {
+            assert!(bytes <= self.usual + self.usual / 10, "{bytes} bytes, {} are usual", self.usual);
+        }
+    }
+}
+
+/// Until the allocator needs no more for the next ones.
+const USUAL_ROUNDS: usize = 6;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_that_stop_answering_are_gone_soon_with_their_memory() {
+    const WEB_SOCKETS: [Form; 3] = [Form::Plain, Form::V1Json, Form::V1Bson];
+    bounded(async {
+        let clients = Scale::given().pick(100, 1000);
+        let mut vanishing = Vanishing::start("stopped", clients).await;
+        let path = vanishing.database.path("log/_streams/all");
+        for _ in 0..USUAL_ROUNDS {
+            let servers = Servers::new(&vanishing.backend.url());
+            vanishing.usual_round(Crowd::gather(&servers, &WEB_SOCKETS, clients, |_| path.clone())).await;
+        }
+        for quiet in [false, true] {
+            // Its kernel goes on to acknowledge: that there is no pong is all that tells.
+            let proxy = Proxy::before(vanishing.backend.port()).await;
+            let servers = Servers::new(&proxy.url());
+            let gather = Crowd::gather(&servers, &WEB_SOCKETS, clients, |_| path.clone());
+            vanishing.round(gather, || proxy.stop(), quiet).await;
+        }
     })
     .await;
+}
+
+/// Clients in a network of their own, all of whose packets are dropped.
+async fn peers_vanish(name: &str, forms: &'static [Form]) {
+    bounded(async {
+        let Some(namespace) = Namespace::create() else { return };
+        let clients = Scale::given().pick(100, 1000);
+        let mut vanishing = Vanishing::start(name, clients).await;
+        let path = vanishing.database.path("log/_streams/all");
+        let servers = Servers::new(&format!("http://{}:{}", namespace.here(), vanishing.backend.port()));
+        let gather = || {
+            let (servers, path) = (servers.clone(), path.clone());
+            namespace.within(async move { Crowd::gather(&servers, forms, clients, |_| path.clone()).await })
+        };
+        for _ in 0..USUAL_ROUNDS {
+            vanishing.usual_round(gather()).await;
+        }
+        for quiet in [false, true] {
+            vanishing.round(gather(), || namespace.cut(), quiet).await;
+            namespace.mend();
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn event_streams_that_vanish_without_a_word_are_gone_soon_with_their_memory() {
+    peers_vanish("vanished-sse", &[Form::EventSource]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn web_sockets_that_vanish_without_a_word_are_gone_soon_with_their_memory() {
+    peers_vanish("vanished-ws", &[Form::Plain, Form::V1Json, Form::V1Bson]).await;
 }
