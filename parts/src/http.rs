@@ -51,6 +51,15 @@ impl Request {
         self.header("authorization", format!("Bearer {token}"))
     }
 
+    /// Adds the headers of a WebSocket's handshake, with the key of the example in RFC 6455, section 1.3.
+    #[must_use]
+    pub fn upgrade(self) -> Self {
+        self.header("connection", "Upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+    }
+
     /// Sets the body, as JSON.
     #[must_use]
     pub fn json(mut self, body: impl Into<Vec<u8>>) -> Self {

@@ -12,8 +12,7 @@ pub use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::{Request, Response, soon};
 
-/// The key of the handshake in RFC 6455, section 1.3, and the answer that it must get.
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+/// The answer that the key of the handshake must get (RFC 6455, section 1.3).
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// An open WebSocket.
@@ -30,11 +29,7 @@ impl WebSocket {
     /// # Panics
     /// When there is no answer, or the server accepts in a way that the protocol forbids.
     pub async fn open(server: &str, request: Request) -> Result<Self, Box<Response>> {
-        let request = request
-            .header("connection", "Upgrade")
-            .header("upgrade", "websocket")
-            .header("sec-websocket-version", "13")
-            .header("sec-websocket-key", KEY);
+        let request = request.upgrade();
         let answer = soon("an answer to the handshake", request.open(server))
             .await
             .expect("an answer to the handshake");

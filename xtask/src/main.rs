@@ -3,6 +3,7 @@
 mod bench;
 mod dev;
 mod fuzz;
+mod load;
 mod ports;
 mod seed;
 mod soak;
@@ -34,6 +35,9 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Measure on this machine.
     Bench(bench::Options),
+    /// The load of a benchmark; `bench` starts it.
+    #[command(hide = true)]
+    Load(load::Options),
     /// Build the edge worker as it is deployed; `wrangler` calls it.
     Worker,
 }
@@ -56,6 +60,7 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Soak(options) => soak::run(options).await,
         Command::Fuzz(options) => fuzz::run(options).await,
         Command::Bench(options) => bench::run(options).await.map(|()| ExitCode::SUCCESS),
+        Command::Load(options) => load::run(options).await.map(|()| ExitCode::SUCCESS),
         Command::Worker => parts::worker::build().map(|()| ExitCode::SUCCESS),
     }
 }

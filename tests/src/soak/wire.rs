@@ -56,11 +56,7 @@ impl Form {
                 };
             }
         };
-        request
-            .header("connection", "Upgrade")
-            .header("upgrade", "websocket")
-            .header("sec-websocket-version", "13")
-            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+        request.upgrade()
     }
 }
 

@@ -56,13 +56,7 @@ fn cores() -> usize {
 }
 
 async fn subscribe(server: &str) -> Result<TcpStream> {
-    let answer = Request::get("/bench/idle/_streams/all")
-        .header("connection", "Upgrade")
-        .header("upgrade", "websocket")
-        .header("sec-websocket-version", "13")
-        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
-        .open(server)
-        .await?;
+    let answer = Request::get("/bench/idle/_streams/all").upgrade().open(server).await?;
     ensure!(answer.status == StatusCode::SWITCHING_PROTOCOLS, "the upgrade is answered {}", answer.status);
     Ok(answer.into_upgraded().0)
 }

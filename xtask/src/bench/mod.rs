@@ -1,6 +1,12 @@
 //! `cargo xtask bench`: measurements on this machine.
 
+mod fanout;
+mod generator;
 mod idle;
+mod plot;
+mod report;
+mod rounds;
+mod slow;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -19,15 +25,32 @@ pub(crate) struct Options {
 enum Bench {
     /// What an idle subscriber costs the backend.
     Idle,
+    /// What a delivery costs, beside doing nothing but sending.
+    Fanout(fanout::Options),
+    /// What one client that reads nothing costs those who read.
+    Slow(slow::Options),
+}
+
+/// What is measured: a backend as it is shipped, and its MongoDB.
+struct Server {
+    set: ReplicaSet,
+    backend: Backend,
+}
+
+impl Server {
+    async fn start() -> Result<Self> {
+        let set = ReplicaSet::start(&Mongod::find()?, 1).await?;
+        let program = backend::build(Profile::Release)?;
+        let options =
+            backend::Options { program: Some(program), ..deployment::open_backend("bench", &set.uri()) };
+        Ok(Self { backend: Backend::start(options).await?, set })
+    }
 }
 
 pub(crate) async fn run(options: Options) -> Result<()> {
-    let set = ReplicaSet::start(&Mongod::find()?, 1).await?;
-    let program = backend::build(Profile::Release)?;
-    let options_of_backend =
-        backend::Options { program: Some(program), ..deployment::open_backend("bench", &set.uri()) };
-    let backend = Backend::start(options_of_backend).await?;
     match options.bench {
-        Bench::Idle => idle::run(&backend).await,
+        Bench::Idle => idle::run(&Server::start().await?.backend).await,
+        Bench::Fanout(options) => fanout::run(&Server::start().await?, options).await,
+        Bench::Slow(options) => slow::run(&Server::start().await?, options).await,
     }
 }

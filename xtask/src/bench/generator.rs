@@ -1,0 +1,65 @@
+//! The processes that make the load: `cargo xtask load …`, compiled to run quickly.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result};
+use parts::process::run;
+use parts::workspace;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout};
+
+/// Builds the program that makes the load.
+pub(super) fn build() -> Result<PathBuf> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--quiet", "--release", "--package", "xtask"]).current_dir(workspace::root());
+    run("cargo build --release --package xtask", &mut cargo)?;
+    Ok(workspace::target().join("release/xtask"))
+}
+
+/// A process that makes load until it is dropped.
+pub(super) struct Generator {
+    // It ends with its input, whatever way this process ends.
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+    child: Child,
+}
+
+impl Generator {
+    /// Starts one, and waits for what it says when it is ready.
+    pub(super) async fn start(program: &Path, arguments: &[&str]) -> Result<(Self, Value)> {
+        let mut child = tokio::process::Command::new(program)
+            .arg("load")
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        let input = child.stdin.take().context("its input")?;
+        let output = BufReader::new(child.stdout.take().context("its output")?).lines();
+        let mut generator = Self { input, output, child };
+        let ready = generator.answer().await?;
+        Ok((generator, ready))
+    }
+
+    /// The id of the process.
+    pub(super) fn id(&self) -> Result<u32> {
+        self.child.id().context("the load generator has ended")
+    }
+
+    /// Tells it what to do; its answer.
+    pub(super) async fn order(&mut self, order: &str) -> Result<Value> {
+        self.input
+            .write_all(format!("{order}\n").as_bytes())
+            .await
+            .context("the load generator has ended")?;
+        self.answer().await
+    }
+
+    async fn answer(&mut self) -> Result<Value> {
+        let line = self.output.next_line().await?.context("the load generator has ended")?;
+        Ok(serde_json::from_str(&line)?)
+    }
+}
