@@ -16,6 +16,7 @@
 //!
 //! The same runs are short in `cargo xtask test` and whole in `cargo xtask soak`: [`Scale`].
 
+mod churn;
 mod client;
 mod crowd;
 mod delays;
@@ -24,6 +25,7 @@ mod verdict;
 mod wire;
 mod writer;
 
+pub use churn::Churn;
 pub use crowd::{Crowd, Servers};
 pub use delays::Delays;
 pub use members::Members;
