@@ -4,12 +4,15 @@
 //! compiled, and MongoDB has to evaluate it. What that covers: comparison across the types of numbers and inside of one
 //! bracket of types, `null` and what is missing, arrays and dotted paths through them.
 //!
-//! - [`order`] compares values, and [`number`] numbers of different types;
-//! - [`path`] finds the values that a dotted path reaches;
-//! - [`condition`] is what operators ask of one value, [`bits`] and [`pattern`] some of them;
-//! - [`expression`] is what stands in `$expr`;
-//! - [`index`] finds the few of many filters that a document can match, by [`key`];
-//! - [`filter`] reads a filter, and knows what is supported.
+//! Two things differ from server to server, and are not followed: from MongoDB 8.0 on `undefined`, a type that no driver
+//! writes any more, does not count as `null`; and a server gives up on a pattern that takes it too many steps.
+//!
+//! - `order` compares values, and `number` numbers of different types;
+//! - `path` finds the values that a dotted path reaches;
+//! - `condition` is what operators ask of one value, `bits` and `pattern` some of them;
+//! - `expression` is what stands in `$expr`;
+//! - `index` finds the few of many filters that a document can match, by `key`;
+//! - `filter` reads a filter, and knows what is supported.
 
 mod bits;
 mod condition;

@@ -156,5 +156,5 @@ async fn a_plan_brings_the_events_of_a_cursor_of_its_own() {
         tally.shared, tally.own, tally.events, tally.failed, tally.not_optimized
     );
     assert!(disagreements.is_empty(), "{}={seed}:\n{}", Random::VARIABLE, disagreements.join("\n"));
-    assert!(tally.events > tally.shared, "the bindings should see events");
+    assert!(tally.events > 0, "some bindings should see events");
 }
