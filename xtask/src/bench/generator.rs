@@ -29,14 +29,25 @@ pub(super) struct Generator {
 impl Generator {
     /// Starts one, and waits for what it says when it is ready.
     pub(super) async fn start(program: &Path, arguments: &[&str]) -> Result<(Self, Value)> {
-        let mut child = tokio::process::Command::new(program)
+        Self::spawn(tokio::process::Command::new(program), arguments).await
+    }
+
+    /// The same, in a process that gets what the others leave of the processors.
+    pub(super) async fn start_of_low_priority(program: &Path, arguments: &[&str]) -> Result<(Self, Value)> {
+        let mut nice = tokio::process::Command::new("nice");
+        nice.args(["-n", "19"]).arg(program);
+        Self::spawn(nice, arguments).await
+    }
+
+    async fn spawn(mut command: tokio::process::Command, arguments: &[&str]) -> Result<(Self, Value)> {
+        let mut child = command
             .arg("load")
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("cannot start {}", program.display()))?;
+            .with_context(|| format!("cannot start the load {}", arguments.join(" ")))?;
         let input = child.stdin.take().context("its input")?;
         let output = BufReader::new(child.stdout.take().context("its output")?).lines();
         let mut generator = Self { input, output, child };

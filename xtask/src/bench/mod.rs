@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: measurements on this machine.
 
+mod attack;
 mod fanout;
 mod generator;
 mod idle;
@@ -27,6 +28,8 @@ enum Bench {
     Idle,
     /// What a delivery costs, beside doing nothing but sending.
     Fanout(fanout::Options),
+    /// What an attack from one address costs those who behave.
+    Attack(attack::Options),
     /// What one client that reads nothing costs those who read.
     Slow(slow::Options),
 }
@@ -39,17 +42,23 @@ struct Server {
 
 impl Server {
     async fn start() -> Result<Self> {
+        // Thousands of clients come at once here; how many may, is measured elsewhere.
+        Self::start_with(|options| options.set("TAILRACE_LIMITS__UPGRADES_PER_SECOND", "1000000")).await
+    }
+
+    async fn start_with(limits: impl FnOnce(backend::Options) -> backend::Options) -> Result<Self> {
         let set = ReplicaSet::start(&Mongod::find()?, 1).await?;
         let program = backend::build(Profile::Release)?;
         let options =
             backend::Options { program: Some(program), ..deployment::open_backend("bench", &set.uri()) };
-        Ok(Self { backend: Backend::start(options).await?, set })
+        Ok(Self { backend: Backend::start(limits(options)).await?, set })
     }
 }
 
 pub(crate) async fn run(options: Options) -> Result<()> {
     match options.bench {
         Bench::Idle => idle::run(&Server::start().await?.backend).await,
+        Bench::Attack(options) => attack::run(&Server::start_with(attack::limits).await?, options).await,
         Bench::Fanout(options) => fanout::run(&Server::start().await?, options).await,
         Bench::Slow(options) => slow::run(&Server::start().await?, options).await,
     }

@@ -3,6 +3,7 @@
 //! A process is told what to do by lines on its standard input, answers each with a line of JSON, and ends when the input
 //! does.
 
+mod attack;
 mod floor;
 mod frames;
 mod readers;
@@ -22,6 +23,8 @@ pub(crate) struct Options {
 
 #[derive(Subcommand)]
 enum Load {
+    /// Sends from one address what means harm.
+    Attack(attack::Options),
     /// Clients that read all that comes, and tell how long it took.
     Readers(readers::Options),
     /// Sends to clients as fast as can be, and does nothing else.
@@ -32,6 +35,7 @@ enum Load {
 
 pub(crate) async fn run(options: Options) -> Result<()> {
     match options.load {
+        Load::Attack(options) => attack::run(options).await,
         Load::Readers(options) => readers::run(options).await,
         Load::Floor(options) => floor::run(options).await,
         Load::Writer(options) => writer::run(options).await,
