@@ -295,7 +295,7 @@ impl Client {
 /// Runs it all on a MongoDB of its own.
 async fn two_tenants(images: bool) {
     let whole = Scale::given() == Scale::Whole;
-    let (writes, pause) =
+    let (count, pause) =
         if whole { (18_000, Duration::from_micros(3_333)) } else { (600, Duration::from_millis(2)) };
     let mongodb = ReplicaSet::start(&Mongod::find().expect("a mongod"), 1).await.expect("a replica set");
     let ruled = Ruled::start(Front::Native, "tenants", &mongodb.uri(), PERMISSIONS).await;
@@ -320,11 +320,11 @@ async fn two_tenants(images: bool) {
     let seed = rand::random();
     println!("seed {seed}, images {images}");
     let items = database.mongo.collection::<Document>("items");
-    let writer = tokio::spawn(write(items, writes, pause, seed));
+    let writer = tokio::spawn(write(items, count, pause, seed));
     // Who comes late gets a snapshot, and what follows.
     let mut late = Vec::new();
     for round in 0..4 {
-        tokio::time::sleep(pause * u32::try_from(writes / 6).expect("few writes")).await;
+        tokio::time::sleep(pause * u32::try_from(count / 6).expect("few writes")).await;
         let (tenant, stream) = (round % 2, if round < 2 { "all" } else { "copies" });
         let inner = format!("items/_streams/{stream}?snapshot=true");
         late.push(tokio::spawn(Client::open(&database, tenant, "tailrace.v1.json", &inner).await.follow()));

@@ -1,8 +1,8 @@
 //! `cargo xtask soak`: the runs under faults, with as many clients and for as long as has been promised, and random filters
 //! in the number that has been.
 //!
-//! They are tests like the others (`tests/tests/{faults,snapshot,matcher,planner,tenants,chromium}.rs`), which `cargo xtask
-//! test` runs with less of everything.
+//! They are tests like the others (`tests/tests/{faults,snapshot,matcher,planner,tenants,chromium}.rs`), which
+//! `cargo xtask test` runs with less of everything.
 
 use std::process::{Command, ExitCode};
 
