@@ -75,6 +75,10 @@ fn has_odd_type(value: &Bson) -> bool {
 
 /// JSON is read as JSON, where there is nothing in it that only the shells know.
 fn agrees_with_strict_json(text: &str) {
+    // To the shells this is the whole number 0.
+    if text.contains("-0") {
+        return;
+    }
     let Ok(json) = serde_json::from_str::<serde_json::Value>(text) else { return };
     let mut wrapped = false;
     look(&json, &mut |key| wrapped |= key.starts_with('$') || key.contains('\0'));
