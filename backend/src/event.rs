@@ -164,6 +164,14 @@ impl Event {
         }
     }
 
+    /// The change itself, of one that is told as such.
+    pub fn document(&self) -> Option<&RawDocument> {
+        match &self.kind {
+            Kind::Change(raw) | Kind::Enter(raw) => Some(raw),
+            Kind::Leave { .. } | Kind::Failure(_) | Kind::Gap => None,
+        }
+    }
+
     /// Whether it tells of a loss.
     pub fn is_gap(&self) -> bool {
         matches!(self.kind, Kind::Gap)

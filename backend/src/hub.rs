@@ -7,10 +7,10 @@ use std::{
 
 use shared::{
     close::Close,
-    definition::{Binding, Definition, Definitions},
+    definition::{Definition, Definitions},
+    following::Following,
     name::{DatabaseName, Namespace, StreamName},
     refusal::Refusal,
-    visibility::Visibility,
 };
 
 use crate::{
@@ -23,22 +23,32 @@ use crate::{
     subscription::Subscription,
 };
 
-/// What makes two subscribers share a source: the same stream with the same values, compared by value.
-///
-/// Today a source serves one binding. Where several bindings share a cursor, the key becomes the part of the pipeline
-/// that MongoDB evaluates for all of them, and the source gets a matcher for the rest.
+/// What makes two subscribers share a source: the same stream, of which the same is left to MongoDB, compared by value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SourceKey {
     /// The collection.
     pub namespace: Namespace,
     /// The stream's name: a change of its definition closes its subscribers and nobody else's.
     pub stream: StreamName,
-    /// The pipeline with the client's values in it.
-    pub binding: Binding,
-    /// What its subscribers may see; the filter of writes is left out.
-    pub visibility: Visibility,
-    /// Whether the collection recorded pre- and post-images when the stream was opened.
-    pub images: bool,
+    /// What MongoDB evaluates, as [`Following::source_key`] has it.
+    pub pipeline: Arc<[u8]>,
+}
+
+/// What a subscriber asks the hub for.
+#[derive(Debug)]
+pub struct Wish<'a> {
+    /// The collection.
+    pub namespace: &'a Namespace,
+    /// The stream.
+    pub definition: &'a Definition,
+    /// The part of it that is for this subscriber.
+    pub following: &'a Following,
+    /// What seals its positions.
+    pub seal: &'a Arc<Seal>,
+    /// Everything up to here is known already.
+    pub after: Option<Position>,
+    /// Whether nothing is to be delivered before the subscription is released.
+    pub held: bool,
 }
 
 /// All open sources of this node.
@@ -67,20 +77,14 @@ impl Hub {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Joins the source of `key`, or opens it. Returns once its cursor is open: a write that begins now is seen, and so is
-    /// everything behind `after`. One that is held receives nothing before it is released.
-    pub async fn subscribe(
-        self: &Arc<Self>,
-        key: SourceKey,
-        definition: &Definition,
-        seal: &Arc<Seal>,
-        after: Option<Position>,
-        held: bool,
-    ) -> Result<Subscription, Refusal> {
+    /// Joins the source that the wish belongs to, or opens it. Returns once its cursor is open: a write that begins now is
+    /// seen, and so is everything behind `after`.
+    pub async fn subscribe(self: &Arc<Self>, wish: Wish<'_>) -> Result<Subscription, Refusal> {
         let splits = self.mongo.splits_large_events().await.map_err(|error| mongo::refusal(&error))?;
         loop {
-            let source = self.source(&key, definition, seal, splits, after.as_ref());
-            match source.join(self.queue_bytes, after.clone(), held).await {
+            let source = self.source(&wish, splits);
+            let wanted = wish.following.wanted().cloned();
+            match source.join(self.queue_bytes, wanted, wish.after.clone(), wish.held).await {
                 Ok(subscription) => return Ok(subscription),
                 Err(JoinError::Refused(refusal)) => return Err(refusal),
                 Err(JoinError::Ended) => self.forget(&source),
@@ -88,32 +92,31 @@ impl Hub {
         }
     }
 
-    fn source(
-        self: &Arc<Self>,
-        key: &SourceKey,
-        definition: &Definition,
-        seal: &Arc<Seal>,
-        splits: bool,
-        start: Option<&Position>,
-    ) -> Arc<Source> {
+    fn source(self: &Arc<Self>, wish: &Wish<'_>, splits: bool) -> Arc<Source> {
+        let key = SourceKey {
+            namespace: wish.namespace.clone(),
+            stream: wish.definition.uri().clone(),
+            pipeline: Arc::clone(wish.following.source_key()),
+        };
         let mut sources = self.sources();
-        if let Some(source) = sources.get(key).filter(|source| source.definition() == definition) {
+        if let Some(source) = sources.get(&key).filter(|source| source.definition() == wish.definition) {
             return Arc::clone(source);
         }
         let parts = Parts {
             client: self.mongo.streams.clone(),
-            seal: Arc::clone(seal),
+            seal: Arc::clone(wish.seal),
             metrics: Arc::clone(&self.metrics),
             splits,
             replay_bytes: self.replay_bytes,
             piece_bytes: self.queue_bytes / 4,
         };
-        let source = Source::new(key.clone(), definition.clone(), parts);
-        sources.insert(key.clone(), Arc::clone(&source));
+        let screened = Arc::clone(wish.following.source());
+        let source = Source::new(key.clone(), screened, wish.definition.clone(), parts);
+        sources.insert(key, Arc::clone(&source));
         drop(sources);
         let hub = Arc::clone(self);
         let running = Arc::clone(&source);
-        let start = start.cloned();
+        let start = wish.after.clone();
         tokio::spawn(async move {
             source::run(Arc::clone(&running), start).await;
             hub.forget(&running);

@@ -26,6 +26,7 @@ pub mod health;
 pub mod hub;
 pub mod limits;
 pub mod logging;
+mod members;
 pub mod metadata;
 pub mod metrics;
 pub mod mongo;

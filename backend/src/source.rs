@@ -12,6 +12,7 @@ use mongodb::{Client, error::Error};
 use shared::{
     close::Close,
     definition::Definition,
+    following::Wanted,
     refusal::{Kind, Refusal},
     visibility::Screened,
 };
@@ -26,6 +27,7 @@ use crate::{
     cursor::{Cursor, Progress},
     event::Event,
     hub::SourceKey,
+    members::Members,
     metadata,
     metrics::{CatchUp, Metrics, Part},
     mongo::{self, Fault},
@@ -82,7 +84,7 @@ pub struct Source {
 #[derive(Debug)]
 struct Audience {
     /// All subscribers; `None` once the source has ended: nobody joins any more.
-    members: Option<Vec<Arc<Queue>>>,
+    members: Option<Members>,
     /// Those of them that still catch up, and are not served by the cursor.
     returners: Vec<Returner>,
     catching_up: bool,
@@ -104,16 +106,20 @@ pub enum JoinError {
 }
 
 impl Source {
-    pub(crate) fn new(key: SourceKey, definition: Definition, parts: Parts) -> Arc<Self> {
+    pub(crate) fn new(
+        key: SourceKey,
+        screened: Arc<Screened>,
+        definition: Definition,
+        parts: Parts,
+    ) -> Arc<Self> {
         let audience = Audience {
-            members: Some(Vec::new()),
+            members: Some(Members::default()),
             returners: Vec::new(),
             catching_up: false,
             replay: Replay::new(parts.replay_bytes),
             position: None,
             present: None,
         };
-        let screened = Arc::new(Screened::new(&key.binding, &key.visibility, key.images));
         Arc::new(Self {
             key,
             screened,
@@ -167,13 +173,14 @@ impl Source {
     pub(crate) async fn join(
         self: &Arc<Self>,
         queue_bytes: usize,
+        wanted: Option<Wanted>,
         after: Option<Position>,
         held: bool,
     ) -> Result<Subscription, JoinError> {
-        let queue = Arc::new(Queue::new(queue_bytes, after.clone()));
+        let queue = Arc::new(Queue::new(queue_bytes, after.clone(), wanted));
         {
             let mut audience = self.audience();
-            audience.members.as_mut().ok_or(JoinError::Ended)?.push(Arc::clone(&queue));
+            audience.members.as_mut().ok_or(JoinError::Ended)?.add(&queue);
             if after.is_none() {
                 audience.begin(&queue);
                 queue.go_live();
@@ -248,9 +255,7 @@ impl Source {
         let mut audience = self.audience();
         audience.returners.retain(|returner| !Arc::ptr_eq(&returner.queue, queue));
         if let Some(members) = audience.members.as_mut() {
-            if let Some(index) = members.iter().position(|other| Arc::ptr_eq(other, queue)) {
-                members.swap_remove(index);
-            }
+            members.remove(queue);
             if members.is_empty() {
                 audience.members = None;
                 self.abandoned.notify_one();
@@ -262,7 +267,7 @@ impl Source {
 
     /// How many subscribers there are.
     pub fn len(&self) -> usize {
-        self.audience().members.as_ref().map_or(0, Vec::len)
+        self.audience().members.as_ref().map_or(0, Members::len)
     }
 
     /// Whether nobody is left.
@@ -276,7 +281,7 @@ impl Source {
         audience.replay.restart(from.clone());
         audience.position = Some(from.clone());
         audience.present = present.filter(|present| present > from);
-        for queue in audience.members.iter().flatten() {
+        for queue in audience.members.iter().flat_map(Members::iter) {
             audience.begin(queue);
         }
         drop(audience);
@@ -318,7 +323,9 @@ impl Source {
 
     /// Bytes that wait in queues that are more than half full.
     fn filling_bytes(&self) -> usize {
-        self.audience().members.iter().flatten().filter_map(|queue| queue.filling_bytes()).sum()
+        let audience = self.audience();
+        let members = audience.members.iter().flat_map(Members::iter);
+        members.filter_map(|queue| queue.filling_bytes()).sum()
     }
 
     fn publish(&self, events: &[Arc<Event>], position: Position) {
@@ -330,10 +337,8 @@ impl Source {
             audience.present = None;
         }
         audience.position = Some(position);
-        if !events.is_empty() {
-            for queue in audience.members.iter().flatten().filter(|queue| queue.is_live()) {
-                queue.push(events);
-            }
+        if let Some(members) = audience.members.as_ref().filter(|_| !events.is_empty()) {
+            members.publish(events);
         }
     }
 
@@ -344,8 +349,8 @@ impl Source {
         let mut audience = self.audience();
         audience.replay.restart(from.clone());
         audience.position = Some(from.clone());
-        for queue in audience.members.iter().flatten().filter(|queue| queue.is_live()) {
-            queue.push([&gap]);
+        if let Some(members) = &audience.members {
+            members.publish(&[gap]);
         }
         drop(audience);
         self.state.send_replace(State::Open);
@@ -357,7 +362,7 @@ impl Source {
         let members = audience.members.take();
         audience.returners.clear();
         drop(audience);
-        for queue in members.into_iter().flatten() {
+        for queue in members.iter().flat_map(Members::iter) {
             queue.close(close);
         }
         self.state.send_replace(State::Ended(None));

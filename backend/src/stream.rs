@@ -8,6 +8,7 @@ use shared::{
     address::Address,
     admission::{Admitted, StreamRequest, Wanted},
     definition::Before,
+    following::Following,
     identity::Claims,
     name::{Namespace, StreamName},
     permission::{Grant, Question},
@@ -26,7 +27,7 @@ use crate::{
     authentication::Caller,
     catalog::Declared,
     event::Form,
-    hub::SourceKey,
+    hub,
     limits::Place,
     metadata, metrics, mongo,
     permission::May,
@@ -147,23 +148,19 @@ async fn subscribe(
     let asks_for_images = binding.options().full_document_before_change != Before::Off;
     let images = (asks_for_images || !visibility.shows_everything())
         && metadata::records_images(client, namespace).await.map_err(refused)?;
-    let key = SourceKey {
-        namespace: namespace.clone(),
-        stream: definition.uri().clone(),
-        binding: binding.clone(),
-        visibility: visibility.of_reads(),
-        images,
-    };
-    place.follow(&key)?;
+    let following = Following::new(binding, &visibility.of_reads(), images);
+    place.follow(namespace, definition.uri(), following.key())?;
     let seal = Arc::new(app.position_key.seal(client, namespace, definition.uri()).await.map_err(refused)?);
+    let wish =
+        |after, held| hub::Wish { namespace, definition, following: &following, seal: &seal, after, held };
     let Some(snapshot) = definition.snapshot().filter(|_| admitted.request.snapshot) else {
         let after = position(&seal, admitted.request.resume_after.as_deref())?;
-        let subscription = app.hub.subscribe(key, definition, &seal, after, false).await?;
+        let subscription = app.hub.subscribe(wish(after, false)).await?;
         return Ok((subscription, None));
     };
     let moment = snapshot::moment(client).await.map_err(refused)?;
     let after = Some(Position::after(moment));
-    let subscription = app.hub.subscribe(key, definition, &seal, after, true).await?;
+    let subscription = app.hub.subscribe(wish(after, true)).await?;
     let reader =
         Reader::open(client, namespace, binding, visibility, snapshot, moment).await.map_err(refused)?;
     Ok((subscription, Some(reader)))

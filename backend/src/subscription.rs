@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use shared::close::Close;
+use shared::{close::Close, following::Wanted};
 use tokio::sync::Notify;
 
 use crate::{catch_up::Returner, event::Event, position::Position, source::Source};
@@ -26,6 +26,8 @@ pub struct Queue {
     arrived: Notify,
     taken: Notify,
     limit: usize,
+    /// Which of the source's events are for this subscriber; all without it.
+    wanted: Option<Wanted>,
 }
 
 #[derive(Debug, Default)]
@@ -63,9 +65,22 @@ impl State {
 
 impl Queue {
     /// An empty queue of a subscriber who knows everything up to `after`.
-    pub(crate) fn new(limit: usize, after: Option<Position>) -> Self {
+    pub(crate) fn new(limit: usize, after: Option<Position>, wanted: Option<Wanted>) -> Self {
         let state = State { start: after.clone(), last: after, ..State::default() };
-        Self { state: Mutex::new(state), arrived: Notify::new(), taken: Notify::new(), limit }
+        Self { state: Mutex::new(state), arrived: Notify::new(), taken: Notify::new(), limit, wanted }
+    }
+
+    /// Which of the source's events are for this subscriber; all without it.
+    pub(crate) fn wanted(&self) -> Option<&Wanted> {
+        self.wanted.as_ref()
+    }
+
+    /// Whether an event is for this subscriber. A loss and a failure are for all.
+    fn is_for(&self, event: &Event) -> bool {
+        match (&self.wanted, event.document()) {
+            (Some(wanted), Some(document)) => wanted.matcher.matches(document),
+            _ => true,
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -78,7 +93,7 @@ impl Queue {
     pub(crate) fn push<'a>(&self, events: impl IntoIterator<Item = &'a Arc<Event>>) {
         let mut state = self.state();
         for event in events {
-            if !state.wants(event) {
+            if !state.wants(event) || !self.is_for(event) {
                 continue;
             }
             if !state.fits(event, self.limit) {
@@ -97,7 +112,7 @@ impl Queue {
         let mut state = self.state();
         let mut all = true;
         for event in events {
-            if !state.wants(event) {
+            if !state.wants(event) || !self.is_for(event) {
                 continue;
             }
             if !state.fits(event, self.limit) {
@@ -285,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_delivers_what_waits_and_then_closes_as_too_slow() {
-        let queue = Queue::new(100, None);
+        let queue = Queue::new(100, None, None);
         queue.push(&[numbered(1, 50), numbered(2, 50), numbered(3, 50)]);
         for _ in 0..2 {
             assert!(matches!(queue.take(), Some(Delivery::Event(_))));
@@ -297,7 +312,7 @@ mod tests {
 
     #[test]
     fn one_event_always_fits_however_large_and_so_does_what_comes_behind_it() {
-        let queue = Queue::new(100, None);
+        let queue = Queue::new(100, None, None);
         queue.push(&[numbered(1, 5_000), numbered(2, 1)]);
         for _ in 0..2 {
             assert!(matches!(queue.take(), Some(Delivery::Event(_))));
@@ -307,7 +322,7 @@ mod tests {
 
     #[test]
     fn the_first_close_counts_and_comes_behind_the_events() {
-        let queue = Queue::new(100, None);
+        let queue = Queue::new(100, None, None);
         queue.push(&[event(1)]);
         queue.close(Close::DefinitionChanged);
         queue.close(Close::Gone);
@@ -317,7 +332,7 @@ mod tests {
 
     #[test]
     fn what_waits_for_one_whose_rights_are_gone_is_not_delivered() {
-        let queue = Queue::new(1000, None);
+        let queue = Queue::new(1000, None, None);
         queue.push(&[event(1)]);
         queue.close(Close::DefinitionChanged);
         queue.cut(Close::NoLongerPermitted);
@@ -330,7 +345,7 @@ mod tests {
     #[test]
     fn what_a_subscriber_knows_already_is_not_delivered_again() {
         let known = numbered(5, 1);
-        let queue = Queue::new(1000, Some(known.position().clone()));
+        let queue = Queue::new(1000, Some(known.position().clone()), None);
         queue.push(&[numbered(4, 1), known, numbered(6, 1)]);
         let Some(Delivery::Event(first)) = queue.take() else { panic!("an event") };
         assert_eq!(first.position().start_at().time, 6);
@@ -339,7 +354,7 @@ mod tests {
 
     #[test]
     fn an_event_that_comes_by_two_ways_is_delivered_once() {
-        let queue = Queue::new(1000, None);
+        let queue = Queue::new(1000, None, None);
         queue.push(&[numbered(4, 1), numbered(5, 1)]);
         queue.push(&[numbered(4, 1), numbered(5, 1), numbered(6, 1)]);
         let mut times = Vec::new();
@@ -351,7 +366,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_offer_goes_on_where_it_stopped_once_there_is_room() {
-        let queue = Queue::new(100, None);
+        let queue = Queue::new(100, None, None);
         let events: Vec<_> = (1..=5).map(|time| numbered(time, 60)).collect();
         let mut times = Vec::new();
         while !queue.offer(&events) {

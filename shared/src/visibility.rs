@@ -134,6 +134,11 @@ impl Visibility {
         Self { read_filter, write_filter, projection, bytes }
     }
 
+    /// What equality goes by.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Every document, whole.
     pub fn everything() -> Self {
         Self::new(None, None, Projection::default())

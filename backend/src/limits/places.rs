@@ -16,7 +16,7 @@ use shared::{
     refusal::Refusal,
 };
 
-use crate::{authentication::Caller, config::Limits, hub::SourceKey};
+use crate::{authentication::Caller, config::Limits};
 
 /// Who holds places, or of what they are.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -129,12 +129,17 @@ impl Place {
         Ok(())
     }
 
-    /// Takes a place of the stream besides, and one for the binding.
-    pub fn follow(&mut self, key: &SourceKey) -> Result<(), Refusal> {
-        let stream = Holder::Stream(key.namespace.clone(), key.stream.clone());
-        self.take(stream, (Limit::ConnectionsPerStream, self.places.per_stream))?;
+    /// Takes a place of the stream besides, and one for the binding, which is named by bytes that are equal for equal ones.
+    pub fn follow(
+        &mut self,
+        namespace: &Namespace,
+        stream: &StreamName,
+        binding: &[u8],
+    ) -> Result<(), Refusal> {
+        let holder = Holder::Stream(namespace.clone(), stream.clone());
+        self.take(holder, (Limit::ConnectionsPerStream, self.places.per_stream))?;
         let Some(owner) = self.owner.clone() else { return Ok(()) };
-        let binding = self.places.hasher.hash_one(key);
+        let binding = self.places.hasher.hash_one((namespace, stream, binding));
         let most = self.places.bindings;
         let mut taken = self.places.taken();
         let bindings = taken.bindings.entry(owner).or_default();

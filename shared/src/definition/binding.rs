@@ -79,6 +79,11 @@ impl Binding {
         Self { pipeline, varying, options, values: Document::new(), bytes }
     }
 
+    /// What equality goes by.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The stages with what varies in them.
     pub(crate) fn stages(&self) -> impl Iterator<Item = Resolved> {
         let stages = self.pipeline.iter().cloned().zip(self.varying.iter().cloned());

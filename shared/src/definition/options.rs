@@ -73,7 +73,7 @@ impl StreamOptions {
         })
     }
 
-    pub(super) fn to_document(self) -> Document {
+    pub(crate) fn to_document(self) -> Document {
         doc! {
             "fullDocument": self.full_document.as_str(),
             "fullDocumentBeforeChange": self.full_document_before_change.as_str(),

@@ -15,7 +15,10 @@ use super::{
     projection::Projection,
     stages,
 };
-use crate::definition::{Before, Binding, FullDocument, StreamOptions};
+use crate::{
+    definition::{Before, Binding, FullDocument, StreamOptions},
+    planner::Plan,
+};
 
 /// The operations on one document.
 const ON_DOCUMENTS: [&str; 4] = ["insert", "update", "replace", "delete"];
@@ -98,6 +101,36 @@ impl Screened {
             judge: Some(judge),
             anybodys: anybodys(binding, visibility),
         })
+    }
+
+    /// The plan by which callers with other values and filters can share a cursor; or why they cannot.
+    pub(crate) fn plan(&self, binding: &Binding, visibility: &Visibility) -> Result<Plan, String> {
+        if self.judge.is_some() {
+            return Err("pre- and post-images, which are judged for each caller".to_owned());
+        }
+        let filter = visibility.read_filter();
+        if filter.is_some() && !visibility.projection().is_everything() {
+            return Err("a filter of documents before hidden fields".to_owned());
+        }
+        if filter.is_some() && binding.options().full_document == FullDocument::Off {
+            return Err("a filter of documents that the events do not show".to_owned());
+        }
+        let view: Vec<Document> =
+            filter.map(|filter| stages::on_member(filter, "fullDocument")).into_iter().collect();
+        let plan = Plan::new(&view, binding);
+        match plan.own() {
+            Some(reason) => Err(reason.to_owned()),
+            None => Ok(plan),
+        }
+    }
+
+    /// What the cursor brings that is shared by a plan: the same without the filters, which are asked for each caller.
+    pub(crate) fn shared(&self, plan: &Plan) -> Self {
+        // The filter stands first, and reads nothing that the other stages ahead change.
+        let is_filter = |stage: &Document| stage.contains_key("$match");
+        let filters = self.ahead.first().is_some_and(is_filter) && plan.matcher().is_some();
+        let ahead = self.ahead[usize::from(filters)..].to_vec();
+        Self { ahead, declared: plan.source().pipeline().to_vec(), ..self.clone() }
     }
 
     /// Which documents MongoDB adds to the events.

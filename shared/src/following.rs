@@ -1,0 +1,172 @@
+//! How one caller's stream is followed: what a cursor brings to all who follow alike, and what is asked of it for this one.
+
+use std::sync::Arc;
+
+use bson::doc;
+
+use crate::{
+    definition::Binding,
+    matcher::Matcher,
+    visibility::{Screened, Visibility},
+};
+
+/// A caller's part of a source.
+#[derive(Clone, Debug)]
+pub struct Following {
+    key: Arc<[u8]>,
+    source: Arc<Screened>,
+    source_key: Arc<[u8]>,
+    wanted: Option<Wanted>,
+    own: Option<String>,
+}
+
+/// Which events of a source are for one caller.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Equal for equal wishes.
+    pub key: Arc<[u8]>,
+    /// What an event must match.
+    pub matcher: Matcher,
+}
+
+impl Following {
+    /// For a binding behind a visibility. `images`: whether the collection records pre- and post-images.
+    pub fn new(binding: &Binding, visibility: &Visibility, images: bool) -> Self {
+        let alone = Screened::new(binding, visibility, images);
+        let key = key(&[binding.as_bytes(), visibility.as_bytes(), &[u8::from(images)]]);
+        let plan = match alone.plan(binding, visibility) {
+            Ok(plan) => plan,
+            Err(reason) => {
+                let source_key = Arc::clone(&key);
+                return Self { key, source: Arc::new(alone), source_key, wanted: None, own: Some(reason) };
+            }
+        };
+        let shared = alone.shared(&plan);
+        let stages = doc! {
+            "ahead": shared.ahead().to_vec(),
+            "declared": shared.declared().to_vec(),
+            "options": shared.options().to_document(),
+        };
+        let source_key = stages.to_vec().map_or_else(|_| Arc::clone(&key), Arc::from);
+        let wanted = plan.matcher().map(|matcher| Wanted { key: Arc::clone(&key), matcher: matcher.clone() });
+        Self { key, source: Arc::new(shared), source_key, wanted, own: None }
+    }
+
+    /// Equal for callers with the same values and the same view, compared by value.
+    pub fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// What the cursor brings.
+    pub fn source(&self) -> &Arc<Screened> {
+        &self.source
+    }
+
+    /// Equal for callers who can share a cursor, compared by value.
+    pub fn source_key(&self) -> &Arc<[u8]> {
+        &self.source_key
+    }
+
+    /// Which of its events are for this caller; all of them without it.
+    pub fn wanted(&self) -> Option<&Wanted> {
+        self.wanted.as_ref()
+    }
+
+    /// Why the cursor is only for callers with the same values and the same view, if it is.
+    pub fn own(&self) -> Option<&str> {
+        self.own.as_deref()
+    }
+}
+
+/// Texts of different parts never give one key: each is preceded by its length.
+fn key(parts: &[&[u8]]) -> Arc<[u8]> {
+    let mut key = Vec::new();
+    for part in parts {
+        key.extend_from_slice(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
+        key.extend_from_slice(part);
+    }
+    key.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{Bson, DateTime, Document, RawDocumentBuf, bson};
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+    use crate::{
+        definition::Definitions,
+        variables::{OperatorCheck, ServerVariables, Variables},
+        visibility::Template,
+    };
+
+    fn following(stages: &Bson, avars: &str, read_filter: &Document, hidden: &Document) -> Following {
+        let definitions = Definitions::written(&bson!([{ "uri": "s", "stages": stages.clone() }])).unwrap();
+        let definition = definitions.iter().next().unwrap().1.as_ref().unwrap();
+        let server = ServerVariables { user: None, now: DateTime::from_millis(0) };
+        let client = Variables::parse(Some(avars), OperatorCheck::On).unwrap();
+        let template = Template::check(Some(read_filter), None, Some(hidden)).unwrap();
+        let visibility = template.resolve(&server).unwrap();
+        Following::new(&definition.bind(&client, &server).unwrap(), &visibility, false)
+    }
+
+    fn mine() -> Bson {
+        bson!([{ "$match": { "operationType": "insert" } }, { "$match": { "fullDocument.name": { "$var": "n" } } }])
+    }
+
+    fn is_for(following: &Following, document: Document) -> bool {
+        let event =
+            RawDocumentBuf::try_from(&doc! { "operationType": "insert", "fullDocument": document }).unwrap();
+        following.wanted().is_none_or(|wanted| wanted.matcher.matches(&event))
+    }
+
+    #[test]
+    fn callers_with_different_values_share_a_source_and_get_their_own_events() {
+        let none = doc! {};
+        let ada = following(&mine(), r#"{"n":"ada"}"#, &none, &none);
+        let bob = following(&mine(), r#"{"n":"bob"}"#, &none, &none);
+        assert_eq!(ada.source_key(), bob.source_key());
+        assert_eq!(ada.source().declared(), [doc! { "$match": { "operationType": "insert" } }]);
+        assert_ne!(ada.wanted().unwrap().key, bob.wanted().unwrap().key);
+        assert!(is_for(&ada, doc! { "name": "ada" }) && !is_for(&ada, doc! { "name": "bob" }));
+    }
+
+    #[test]
+    fn callers_with_different_read_filters_share_a_source_and_none_sees_the_other_s() {
+        let none = doc! {};
+        let of = |tenant: &str| following(&mine(), r#"{"n":"ada"}"#, &doc! { "tenant": tenant }, &none);
+        let (a, b) = (of("a"), of("b"));
+        assert_eq!(a.source_key(), b.source_key());
+        assert_eq!(a.own(), None);
+        assert!(is_for(&a, doc! { "tenant": "a", "name": "ada" }));
+        assert!(!is_for(&b, doc! { "tenant": "a", "name": "ada" }));
+        // What was before a change is not known, so nothing is told of it.
+        assert_eq!(a.source().ahead().first(), Some(&doc! { "$unset": "updateDescription" }));
+        let open = following(&mine(), r#"{"n":"ada"}"#, &none, &none);
+        assert_ne!(a.source_key(), open.source_key());
+    }
+
+    #[test]
+    fn hidden_fields_are_hidden_before_anything_is_matched_and_a_filter_on_them_stays_with_mongodb() {
+        let hidden = doc! { "salary": 0 };
+        let stages = bson!([{ "$match": { "fullDocument.salary": { "$var": "n" } } }]);
+        let projected = following(&stages, r#"{"n":1}"#, &doc! {}, &hidden);
+        assert_eq!(projected.own(), None);
+        assert!(!projected.source().ahead().is_empty());
+        let both = following(&stages, r#"{"n":1}"#, &doc! { "tenant": "a" }, &hidden);
+        assert_eq!(both.own(), Some("a filter of documents before hidden fields"));
+    }
+
+    #[test]
+    fn what_cannot_be_shared_has_a_source_of_its_own_for_each_value() {
+        let stages = bson!([
+            { "$match": { "fullDocument.price": { "$gt": { "$var": "n" } } } },
+            { "$set": { "fullDocument.price": 0 } },
+        ]);
+        let of = |n: &str| following(&stages, n, &doc! {}, &doc! {});
+        assert!(of(r#"{"n":1}"#).own().is_some());
+        assert_ne!(of(r#"{"n":1}"#).source_key(), of(r#"{"n":2}"#).source_key());
+        assert_eq!(of(r#"{"n":1}"#).source_key(), of(r#"{"n":1}"#).source_key());
+    }
+}
