@@ -86,6 +86,36 @@ impl Database {
             .unwrap_or_else(|refused| panic!("{inner} is refused: {} {}", refused.status, refused.text()))
     }
 
+    /// How many cursors servers of Tailrace have open on a collection, or are about to open.
+    ///
+    /// # Panics
+    /// When MongoDB does not tell.
+    pub async fn cursors(&self, collection: &str) -> usize {
+        let mut open = std::collections::HashSet::new();
+        let operations = self
+            .mongo
+            .client()
+            .database("admin")
+            .aggregate([
+                bson::doc! { "$currentOp": { "allUsers": true, "idleCursors": true, "localOps": true } },
+                bson::doc! { "$match": { "ns": format!("{}.{collection}", self.name), "appName": "tailrace" } },
+            ])
+            .await;
+        let mut operations = operations.expect("$currentOp");
+        while operations.advance().await.expect("$currentOp") {
+            let operation: bson::Document = operations.deserialize_current().expect("a document");
+            if let Ok(cursor) = operation.get_document("cursor").and_then(|cursor| cursor.get_i64("cursorId"))
+            {
+                open.insert(cursor);
+            } else if operation.get_document("command").is_ok_and(|command| command.contains_key("aggregate"))
+            {
+                // It is about to have one.
+                open.insert(-operation.get("opid").and_then(bson::Bson::as_i32).map_or(1, i64::from));
+            }
+        }
+        open.len()
+    }
+
     /// The refusal of a stream over WebSocket that must not open.
     ///
     /// # Panics

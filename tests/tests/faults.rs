@@ -175,31 +175,6 @@ async fn an_outage_of_all_members_is_silence_and_then_everything() {
     .await;
 }
 
-/// How many cursors follow a collection, as MongoDB sees it.
-async fn cursors(database: &Database) -> usize {
-    let mut open = std::collections::HashSet::new();
-    let operations = database
-        .mongo
-        .client()
-        .database("admin")
-        .aggregate([
-            doc! { "$currentOp": { "allUsers": true, "idleCursors": true, "localOps": true } },
-            doc! { "$match": { "ns": format!("{}.log", database.name), "appName": "tailrace" } },
-        ])
-        .await;
-    let mut operations = operations.expect("$currentOp");
-    while operations.advance().await.expect("$currentOp") {
-        let operation: Document = operations.deserialize_current().expect("a document");
-        if let Ok(cursor) = operation.get_document("cursor").and_then(|cursor| cursor.get_i64("cursorId")) {
-            open.insert(cursor);
-        } else if operation.get_document("command").is_ok_and(|command| command.contains_key("aggregate")) {
-            // It is about to have one.
-            open.insert(-operation.get("opid").and_then(bson::Bson::as_i32).map_or(1, i64::from));
-        }
-    }
-    open.len()
-}
-
 /// Clients of ten bindings leave and come back at random; each source has one more cursor, at the most, for those to whom its
 /// memory does not reach.
 async fn a_crowd_comes_back(replay_bytes: u32, most_cursors: usize) {
@@ -226,7 +201,7 @@ async fn a_crowd_comes_back(replay_bytes: u32, most_cursors: usize) {
         for reconnect in 0..reconnects {
             crowd.sends_away(if reconnect < clients { reconnect } else { rand::random_range(0..clients) });
             if reconnect % 10 == 0 {
-                most = most.max(cursors(&database).await);
+                most = most.max(database.cursors("log").await);
             }
             tokio::time::sleep(Duration::from_millis(rand::random_range(0..60))).await;
         }
