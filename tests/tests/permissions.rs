@@ -35,19 +35,15 @@ async fn fault(server: &str, case: &Case) -> Option<String> {
     if case.method == "HEAD" {
         return (answer.status != StatusCode::OK).then(what);
     }
-    match case.message() {
-        Some(expected) => {
-            let found = (status, body_of(&answer)["message"].as_str().unwrap_or_default().to_owned());
-            (found != expected).then(what)
-        }
-        // A document that is absent, a collection without `If-Match`, a stream that wants an upgrade: all past the rules.
-        None => {
-            let past = answer.status.is_success()
-                || matches!(status, 404 | 409)
-                || answer.text().contains("Change Stream requires WebSocket or SSE");
-            (!past).then(what)
-        }
+    if let Some(expected) = case.message() {
+        let found = (status, body_of(&answer)["message"].as_str().unwrap_or_default().to_owned());
+        return (found != expected).then(what);
     }
+    // A document that is absent, a collection without `If-Match`, a stream that wants an upgrade: all past the rules.
+    let past = answer.status.is_success()
+        || matches!(status, 404 | 409)
+        || answer.text().contains("Change Stream requires WebSocket or SSE");
+    (!past).then(what)
 }
 
 async fn each_identity_may_do_what_the_table_says(front: Front) {
