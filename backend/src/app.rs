@@ -12,7 +12,7 @@ use http::{Method, StatusCode};
 use shared::{
     address::{Mounts, Route},
     admission::stops_event_source,
-    identity,
+    credentials, identity,
     origin::{Origins, Verdict},
     refusal::{Kind, Refusal},
     request::Head,
@@ -23,7 +23,7 @@ use warp::reply::Response;
 
 use crate::{
     answer,
-    api::{collection, database, document},
+    api::{collection, database, document, sign_in},
     authentication::{Authenticator, Secret},
     body::Body,
     catalog::Catalog,
@@ -69,7 +69,7 @@ pub struct App {
     /// What is followed.
     pub hub: Arc<Hub>,
     /// What seals positions.
-    pub position_key: PositionKey,
+    pub position_key: Arc<PositionKey>,
     /// How many connections and bindings each client holds.
     pub places: Arc<Places>,
     /// The certificate, where the node itself ends TLS.
@@ -87,8 +87,6 @@ impl App {
         let mongo = Mongo::new(&config.mongodb, &metrics).await?;
         let mounts = config.mounts(mongo.default_database())?;
         let origins = Origins::new(&config.origins).map_err(ConfigError)?;
-        let authenticator =
-            Authenticator::new(&config.auth, &config.edge, config.admits_anonymous()).map_err(ConfigError)?;
         let sessions = Arc::new(Sessions::default());
         let permissions = Permissions::new(&config, &mongo.operations, Arc::clone(&sessions));
         let permissions = permissions.map_err(ConfigError)?;
@@ -101,6 +99,13 @@ impl App {
             config.positions.secret.as_ref().map(Secret::expose),
             of_key.as_deref().unwrap_or("tailrace"),
         );
+        let position_key = Arc::new(position_key);
+        let authenticator = Authenticator::new(&config.auth, &config.edge, config.admits_anonymous())
+            .and_then(|authenticator| {
+                let key = Arc::clone(&position_key);
+                authenticator.with_database(&config.auth, &mongo.operations, key, &sessions)
+            })
+            .map_err(ConfigError)?;
         let scopes = Scope::of(mounts.databases());
         let catalog = Catalog::new(mongo.operations.clone(), Arc::clone(&hub), scopes.len());
         for scope in scopes {
@@ -109,6 +114,9 @@ impl App {
         }
         if let Some(collection) = permissions.collection() {
             tokio::spawn(follow::run(mongo.streams.clone(), collection.clone(), Arc::clone(&permissions)));
+        }
+        if let Some((users, collection)) = authenticator.users() {
+            tokio::spawn(follow::run(mongo.streams.clone(), collection.clone(), Arc::clone(users)));
         }
         let sockets = TaskTracker::new();
         let tls = Tls::new(&config.tls).map_err(ConfigError)?;
@@ -150,7 +158,8 @@ impl App {
         };
         let mut response = answered.unwrap_or_else(|refusal| {
             self.metrics.refused(&refusal);
-            answer::refused(&refusal)
+            let basic = self.authenticator.takes_basic();
+            answer::refused(&if basic { refusal.offering_basic() } else { refusal })
         });
         let cors = if method == Method::OPTIONS {
             self.origins.preflight_headers(&verdict)
@@ -198,6 +207,7 @@ impl App {
                 let asker = self.authenticator.authenticate_edge(head, now)?;
                 return edge::definitions(self, head, &asker, namespace).await;
             }
+            Ok(Route::EdgeUser) => return edge::user(self, head).await,
             _ => {}
         }
         let asks_for_stream = matches!(address.as_ref().map(|address| &address.route), Ok(Route::Stream(..)));
@@ -207,7 +217,8 @@ impl App {
             self.count_request(head.peer).await?;
         }
         // Who calls is judged first, so that nobody else learns what exists.
-        let caller = self.authenticator.authenticate(head, now).await?;
+        let path = address.as_ref().ok().map(|address| address.canonical.as_str());
+        let caller = self.authenticator.authenticate(head, path, now).await?;
         if asks_for_stream && from_edge {
             self.count_request(caller.client_address).await?;
         }
@@ -216,7 +227,19 @@ impl App {
             verdict.clone_from(judged);
         }
         verdict.admit()?;
+        if caller.ambient {
+            verdict.admit_ambient(head)?;
+        }
         self.config.limits.of_request().check_url(head)?;
+        match address.as_ref().map(|address| &address.route) {
+            Ok(Route::Tickets) => return sign_in::ticket(self, head, &caller, body).await,
+            Ok(Route::Session) => return sign_in::session(self, head, &caller),
+            _ => {}
+        }
+        // From here on nobody is to see what was shown in the address.
+        let parameter = self.authenticator.token_parameter();
+        let query = credentials::without_credentials(head.query.as_deref(), parameter);
+        let head = &Head { query, ..head.clone() };
         let access = self.permissions.current()?;
         let address = address.map_err(|refusal| access.unresolved(&caller.identity, refusal))?;
         if let Route::Stream(namespace, name) = &address.route {
@@ -243,6 +266,9 @@ impl App {
             | Route::Health
             | Route::Ready
             | Route::EdgeSettings
+            | Route::EdgeUser
+            | Route::Tickets
+            | Route::Session
             | Route::EdgeDefinitions(_) => Err(Refusal::new(Kind::NotFound, "Resource does not exist")),
         }
     }

@@ -385,7 +385,7 @@ impl Config {
 
     /// The collection of users, if there is one that an address reaches.
     pub fn users_namespace(&self) -> Option<Namespace> {
-        None
+        self.auth.users_collection.as_ref().and_then(CollectionPath::namespace)
     }
 
     /// Whether operators in `avars` are refused.

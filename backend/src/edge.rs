@@ -1,5 +1,7 @@
 //! What edge workers ask the backend for, each answer with a MAC: the settings, and the definitions of a collection.
 
+use std::time::SystemTime;
+
 use http::{HeaderValue, StatusCode, header};
 use shared::{
     edge_definitions::{self, MAC_HEADER, Settings, Signed},
@@ -20,8 +22,15 @@ pub fn settings(app: &App, head: &Head, asker: &EdgeCaller) -> Result<Response, 
         check_operators: app.config.aggregation_check_operators,
         access: permission::Written::from(&*app.permissions.current()?),
         limits: app.config.limits.of_request(),
+        basic: app.authenticator.takes_basic(),
+        token_parameter: app.authenticator.token_parameter().cloned(),
     };
     Ok(respond(head, app.authenticator.sign_settings(asker, &settings)))
+}
+
+/// `GET /_edge/_user`, with the caller's name and password in `Authorization`.
+pub async fn user(app: &App, head: &Head) -> Result<Response, Refusal> {
+    Ok(respond(head, app.authenticator.user_for_edge(head, SystemTime::now()).await?))
 }
 
 /// `GET /_edge/<db>/<coll>`: read from the database, so that the edge never refuses what was declared a moment ago.

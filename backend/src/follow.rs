@@ -67,13 +67,18 @@ pub trait Follower: Send + Sync + 'static {
 
     /// Something changed: the `_id`s concerned, or `None` where that is all of them.
     fn changed(&self, ids: Option<Vec<Bson>>) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Changes are not followed any more, until [`Follower::opened`].
+    fn lost(&self) {}
 }
 
 /// Follows for ever; comes back by itself when MongoDB does.
 pub async fn run(client: Client, path: CollectionPath, follower: Arc<impl Follower>) {
     let mut backoff = Backoff::default();
     loop {
-        let error = match once(&client, &path, &*follower, &mut backoff).await {
+        let ended = once(&client, &path, &*follower, &mut backoff).await;
+        follower.lost();
+        let error = match ended {
             // The collection was dropped or renamed: go on at once.
             Ok(()) => continue,
             Err(error) => error,

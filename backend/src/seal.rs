@@ -45,6 +45,17 @@ impl PositionKey {
         let key = self.key.get_or_try_init(|| stored_key(client, &self.database)).await?;
         Ok(Seal::new(key, namespace, stream))
     }
+
+    /// A key for something else, which says nothing of this one; the same on every node.
+    pub async fn derived(&self, client: &Client, purpose: &str) -> Result<[u8; 32], Error> {
+        let key = self.key.get_or_try_init(|| stored_key(client, &self.database)).await?;
+        Ok(Sha256::new().chain_update(purpose).chain_update([0]).chain_update(key).finalize().into())
+    }
+
+    /// The database in which nodes keep what they share.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
 }
 
 async fn stored_key(client: &Client, database: &str) -> Result<[u8; 32], Error> {

@@ -1,7 +1,7 @@
 //! The open streams of this node, and what each of them rests on: whoever may not go on is told at once.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -13,7 +13,7 @@ use http::Method;
 use shared::{
     address::Address,
     close::Close,
-    identity::Identity,
+    identity::{Claims, Identity},
     permission::{Access, Grant, Question},
     refusal::Kind,
 };
@@ -79,6 +79,14 @@ impl Sessions {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         self.open().insert(id, session);
         Registration { sessions: Arc::clone(self), id }
+    }
+
+    /// The names of those who follow by a password.
+    pub fn users(&self) -> HashSet<String> {
+        let open = self.open();
+        let claims = open.values().filter_map(|session| session.identity.claims());
+        let names = claims.filter(|claims| claims.version().is_some()).filter_map(Claims::subject);
+        names.map(str::to_owned).collect()
     }
 
     /// Closes those for which there is a reason.

@@ -105,6 +105,13 @@ pub async fn open(app: &Arc<App>, wish: &Wish<'_>, upgrade: Option<Upgrade>) -> 
     let opened = timeout(OPENS_WITHIN, opening).await.unwrap_or_else(|_| {
         Err(Refusal::new(Kind::Unavailable, "MongoDB did not open the stream in time"))
     })?;
+    if opened.request.wanted != Wanted::Nothing {
+        // Behind the last thing that could be refused for now, and before the answer: a 503 does not spend it.
+        let burned = timeout(OPENS_WITHIN, app.authenticator.burn_ticket(wish.caller)).await;
+        burned.unwrap_or_else(|_| {
+            Err(Refusal::new(Kind::Unavailable, "MongoDB did not take the ticket in time"))
+        })?;
+    }
     respond(app, upgrade, wish, opened)
 }
 
@@ -130,6 +137,10 @@ async fn attempt(app: &App, wish: &Wish<'_>) -> Result<Option<Opened>, Refusal> 
         queue: Arc::clone(subscription.queue()),
     });
     let current = app.catalog.is_current(namespace, &declared) && app.permissions.is_current(&access);
+    // Nobody closes one whose user was changed or removed before it was in the list.
+    if let Some(claims) = identity.claims() {
+        app.authenticator.check_user(claims).await?;
+    }
     let request = admitted.request;
     Ok(current.then_some(Opened { subscription, registration, place, reader, request, declared }))
 }

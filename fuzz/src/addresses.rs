@@ -66,7 +66,14 @@ fn resolved(mounts: &Mounts, path: &str) {
             assert_eq!(StreamName::new(name.as_str()).as_ref(), Some(name));
             assert!(address.canonical.contains("/_streams/"), "{}", address.canonical);
         }
-        Route::Root | Route::Health | Route::Ready | Route::Metrics | Route::EdgeSettings => {}
+        Route::Root
+        | Route::Health
+        | Route::Ready
+        | Route::Metrics
+        | Route::EdgeSettings
+        | Route::EdgeUser
+        | Route::Tickets
+        | Route::Session => {}
     }
     if let Route::Collection(namespace) = &address.route {
         // There may be several; the one that is told leads there.

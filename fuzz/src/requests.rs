@@ -41,11 +41,11 @@ pub fn run(data: &[u8]) {
             head.path.len() + head.query.as_ref().map_or(0, String::len) <= shared::address::MAX_URL_BYTES
         );
     }
-    if let Err(refusal) = Credentials::of(&head.headers, head.query.as_deref()) {
+    if let Err(refusal) = Credentials::of(&head.headers, head.query.as_deref(), None) {
         assert!(matches!(refusal.kind(), Kind::Unauthenticated | Kind::BadRequest), "{refusal}");
     }
     let behind = stripped(&head);
-    let none = Credentials::of(&behind.headers, behind.query.as_deref());
+    let none = Credentials::of(&behind.headers, behind.query.as_deref(), None);
     assert_eq!(none, Ok(None), "credentials go on to the backend");
     assert!(!behind.headers.contains_key(HEADER), "only the edge says who calls");
     let again = stripped(&behind);
@@ -88,7 +88,7 @@ fn head(data: &[u8]) -> Option<Head> {
 /// As the edge passes it on.
 fn stripped(head: &Head) -> Head {
     let mut behind = head.clone();
-    behind.query = credentials::strip(&mut behind.headers, head.query.as_deref(), &HEADER);
+    behind.query = credentials::strip(&mut behind.headers, head.query.as_deref(), None, &HEADER);
     behind
 }
 

@@ -9,7 +9,6 @@ use serde_json::{Map, Value};
 use sha2::Sha256;
 use shared::{
     identity::{self, Bound, EdgeKeys, HEADER, Identity, Purpose, Received, Statement},
-    origin::Verdict,
     refusal::Refusal,
     token::{KeySource, Policy, Settings, Unverified},
 };
@@ -70,11 +69,8 @@ fn received(value: &str, bound: &Bound) -> Option<Result<Option<Received>, Refus
 
 /// What was said arrives, at its own request only, and unchanged or not at all.
 fn arrives(identity: &Identity, bound: &Bound, method: &str, host: &str, path: &str, query: &str) {
-    let statement = Statement {
-        identity: identity.clone(),
-        client: Some([192, 0, 2, 7].into()),
-        origin: Verdict::Absent,
-    };
+    let statement =
+        Statement { identity: identity.clone(), ..Statement::of_edge(Some([192, 0, 2, 7].into())) };
     let said = identity::sign(&statement, Purpose::Request, bound, &KEYS, "chat", [7; 16], NOW);
     let said = said.expect("there is a key");
     match received(&said, bound).expect("it is ASCII") {

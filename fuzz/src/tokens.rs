@@ -64,7 +64,8 @@ fn caller(token: &str) -> Option<Result<Caller, Refusal>> {
     let value = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
     let headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, value)]);
     let head = Head { method: Method::GET, path: "/".into(), query: None, headers, peer: None };
-    let judged = AUTHENTICATOR.authenticate(&head, UNIX_EPOCH + Duration::from_secs(NOW)).now_or_never();
+    let judged =
+        AUTHENTICATOR.authenticate(&head, None, UNIX_EPOCH + Duration::from_secs(NOW)).now_or_never();
     Some(judged.expect("with a secret there is nothing to wait for"))
 }
 

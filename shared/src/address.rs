@@ -45,6 +45,12 @@ pub enum Route {
     EdgeSettings,
     /// `/_edge/<db>/<coll>`: the definitions of one collection, for edge workers only.
     EdgeDefinitions(Namespace),
+    /// `/_edge/_user`: who somebody with a name and a password is, for edge workers only.
+    EdgeUser,
+    /// `/_tickets`: one-time tickets.
+    Tickets,
+    /// `/_session`: the cookie of a browser that has signed in.
+    Session,
     /// The root of a mount of every database.
     Root,
     /// A database.
@@ -228,7 +234,10 @@ fn service_route(segments: &[String]) -> Result<Option<Route>, Refusal> {
         ("_health", []) => Ok(Some(Route::Health)),
         ("_ready", []) => Ok(Some(Route::Ready)),
         ("_metrics", []) => Ok(Some(Route::Metrics)),
+        ("_tickets", []) => Ok(Some(Route::Tickets)),
+        ("_session", []) => Ok(Some(Route::Session)),
         ("_edge", []) => Ok(Some(Route::EdgeSettings)),
+        ("_edge", [user]) if user == "_user" => Ok(Some(Route::EdgeUser)),
         ("_edge", [database, collection]) => {
             let database = DatabaseName::new(database).ok_or_else(no_resource)?;
             let collection = CollectionName::new(collection).ok_or_else(no_resource)?;

@@ -8,11 +8,17 @@ use base64::{
 use bson::{Bson, Document, doc};
 use http::HeaderName;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    address::Mount, identity::EdgeKeys, limit::RequestLimits, name::Namespace, origin::Origins, permission,
+    address::Mount,
+    credentials::{Basic, TokenParameter},
+    identity::{Claims, EdgeKeys, UserVersion},
+    limit::RequestLimits,
+    name::Namespace,
+    origin::Origins,
+    permission,
 };
 
 /// The header of the answer that carries its MAC, as `<key id>.<base64url>`.
@@ -38,6 +44,12 @@ pub struct Settings {
     /// The limits of what a request says.
     #[serde(default)]
     pub limits: RequestLimits,
+    /// Whether names with passwords are accepted.
+    #[serde(default)]
+    pub basic: bool,
+    /// The query parameter that carries a token, if there is one.
+    #[serde(default)]
+    pub token_parameter: Option<TokenParameter>,
 }
 
 /// The definitions of one collection.
@@ -48,12 +60,14 @@ pub struct Collection {
 }
 
 /// What an answer is about. It is part of what the MAC covers, so that no answer can stand in for another.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// The settings.
     Settings,
     /// A collection.
     Collection(Namespace),
+    /// The user of this name and password.
+    User(Basic),
 }
 
 impl Subject {
@@ -65,12 +79,17 @@ impl Subject {
                 let segment = |name: &str| percent_encoding::utf8_percent_encode(name, SEGMENT).to_string();
                 format!("/_edge/{}/{}", segment(database.as_str()), segment(collection.as_str()))
             }
+            Self::User(_) => "/_edge/_user".to_owned(),
         }
     }
 
     fn message(&self, deployment: &str, body: &str) -> Vec<u8> {
         // No part but the last can hold a line feed: paths are percent-encoded, and a deployment's name is checked.
-        format!("tailrace definitions\n{deployment}\n{}\n{body}", self.path()).into_bytes()
+        let asked = match self {
+            Self::Settings | Self::Collection(_) => String::new(),
+            Self::User(basic) => format!("\n{}", basic.encoded()),
+        };
+        format!("tailrace definitions\n{deployment}\n{}{asked}\n{body}", self.path()).into_bytes()
     }
 }
 
@@ -112,6 +131,24 @@ impl Signed {
         let streams = of.streams.clone().and_then(|streams| doc! { "streams": streams }.to_vec().ok());
         let body = json!({ "streams": streams.map(|bytes| STANDARD.encode(bytes)) }).to_string();
         Self::new(&Subject::Collection(namespace.clone()), body, keys, deployment)
+    }
+
+    /// Signs who somebody with the right password is. `None` when there is no key.
+    pub fn user(asked: &Basic, claims: &Claims, keys: &EdgeKeys, deployment: &str) -> Option<Self> {
+        let body = json!({ "claims": claims.as_object(), "version": claims.version() }).to_string();
+        Self::new(&Subject::User(asked.clone()), body, keys, deployment)
+    }
+
+    /// Who somebody is, if the MAC is right.
+    pub fn read_user(&self, asked: &Basic, keys: &EdgeKeys, deployment: &str) -> Result<Claims, String> {
+        #[derive(Deserialize)]
+        struct Body {
+            claims: Map<String, Value>,
+            version: UserVersion,
+        }
+        let body = self.checked(&Subject::User(asked.clone()), keys, deployment)?;
+        let body: Body = serde_json::from_str(body).map_err(|fault| format!("/_edge/_user: {fault}"))?;
+        Ok(Claims::of_user(body.claims, body.version))
     }
 
     /// A version of the body, as an `ETag`.
@@ -258,9 +295,24 @@ mod tests {
             check_operators: true,
             access: permission::Written::from(&access),
             limits: RequestLimits::default(),
+            basic: true,
+            token_parameter: TokenParameter::try_from("securetoken".to_owned()).ok(),
         };
         let signed = Signed::settings(&sent, &keys(), "chat").unwrap();
         assert_eq!(signed.read_settings(&keys(), "chat"), Ok(sent));
+    }
+
+    #[test]
+    fn who_a_user_is_arrives_for_the_password_that_was_asked_about() {
+        let Value::Object(claims) = serde_json::json!({"sub":"uji","roles":["user"]}) else { unreachable!() };
+        let version = UserVersion { access: "a".into(), whole: "w".into() };
+        let sent = Claims::of_user(claims, version);
+        let asked = Basic { user: "uji".into(), password: "p".into() };
+        let signed = Signed::user(&asked, &sent, &keys(), "chat").unwrap();
+        assert_eq!(signed.read_user(&asked, &keys(), "chat"), Ok(sent));
+        let other = Basic { password: "q".into(), ..asked };
+        let fault = "the MAC of /_edge/_user is not valid".to_owned();
+        assert_eq!(signed.read_user(&other, &keys(), "chat"), Err(fault));
     }
 
     #[test]

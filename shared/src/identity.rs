@@ -6,13 +6,14 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bson::{Bson, Document};
 use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, HeaderName};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
     origin::Verdict,
     refusal::Refusal,
+    ticket::TicketId,
     token::{LEEWAY, refused},
 };
 
@@ -44,32 +45,71 @@ pub struct User {
     subject: Arc<str>,
 }
 
-/// The claims of a verified caller; made only where credentials were checked.
+/// The claims of a verified token, or what is known of a user whose password was right; made only by such a check, or by
+/// that of the edge's signature.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claims {
-    claims: Map<String, Value>,
+    members: Map<String, Value>,
     session_end: u64,
+    user: Option<UserVersion>,
 }
+
+/// Which version of a user's document claims come from, so that nobody goes on who was changed or removed since.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserVersion {
+    /// Changes with the password and the roles.
+    pub access: String,
+    /// Changes with anything.
+    pub whole: String,
+}
+
+/// The end of sessions that nothing but a change of their user ends; later than any.
+const NEVER: u64 = 1 << 53;
 
 impl Claims {
     /// Claims that somebody's credentials were found to give, for a session that ends at a Unix time in seconds.
     pub fn new(claims: Map<String, Value>, session_end: u64) -> Self {
-        Self { claims, session_end }
+        Self { members: claims, session_end, user: None }
+    }
+
+    /// What is known of a user who has shown the right password, as relaxed Extended JSON. For whoever checked it.
+    pub fn of_user(claims: Map<String, Value>, version: UserVersion) -> Self {
+        Self { members: claims, session_end: NEVER, user: Some(version) }
+    }
+
+    /// What another holder of the keys has signed.
+    pub(crate) fn restored(claims: Map<String, Value>, session_end: u64, user: Option<UserVersion>) -> Self {
+        Self { members: claims, session_end, user }
     }
 
     /// The claims as they stand in the token.
     pub fn as_object(&self) -> &Map<String, Value> {
-        &self.claims
+        &self.members
     }
 
-    /// The claims as BSON, for `@user`. A string stays a string, whatever it looks like.
+    /// The claims as BSON, for `@user`. In a token a string stays a string and an object an object, whatever they look like;
+    /// a user's document keeps its types.
     pub fn document(&self) -> Document {
-        self.claims.iter().map(|(name, value)| (name.clone(), plain(value))).collect()
+        let bson = |value: &Value| match &self.user {
+            None => plain(value),
+            Some(_) => Bson::try_from(value.clone()).unwrap_or_else(|_| plain(value)),
+        };
+        self.members.iter().map(|(name, value)| (name.clone(), bson(value))).collect()
+    }
+
+    /// The version of the user's document, of somebody who came with a password.
+    pub fn version(&self) -> Option<&UserVersion> {
+        self.user.as_ref()
+    }
+
+    /// The name of whoever these are of: `sub`.
+    pub fn subject(&self) -> Option<&str> {
+        self.members.get("sub").and_then(Value::as_str)
     }
 
     /// Whom the token speaks of; `None` where it has no `sub`.
     pub fn user(&self) -> Option<User> {
-        let text = |name: &str| self.claims.get(name).and_then(Value::as_str).map(Into::into);
+        let text = |name: &str| self.members.get(name).and_then(Value::as_str).map(Into::into);
         Some(User { issuer: text("iss"), subject: text("sub")? })
     }
 
@@ -81,7 +121,7 @@ impl Claims {
     /// Whether these are the same holder's as `other`: issuer and subject are the same. Tokens that name no subject are the
     /// same holder's only when all that they say is the same, apart from when.
     pub fn is_of_same_holder(&self, other: &Self) -> bool {
-        let same = |name: &&str| self.claims.get(*name) == other.claims.get(*name);
+        let same = |name: &&str| self.members.get(*name) == other.members.get(*name);
         if !HOLDER.iter().all(same) {
             return false;
         }
@@ -90,7 +130,7 @@ impl Claims {
             claims.retain(|name, _| !PASSING.contains(&name.as_str()));
             claims
         };
-        self.claims.contains_key("sub") || lasting(&self.claims) == lasting(&other.claims)
+        self.members.contains_key("sub") || lasting(&self.members) == lasting(&other.members)
     }
 }
 
@@ -191,6 +231,38 @@ impl EdgeKeys {
         self.0.iter().any(|(_, key)| key == secret.as_bytes())
     }
 
+    /// A compact JWS of this `typ`; `None` when there is no key.
+    pub(crate) fn sign(&self, kind: &str, payload: &impl Serialize) -> Option<String> {
+        let (key_id, _) = self.0.first()?;
+        let header = json!({"alg": "HS256", "typ": kind, "kid": key_id}).to_string();
+        let payload = serde_json::to_string(payload).expect("strings and numbers are JSON");
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+        let (_, tag) = self.mac(signed.as_bytes())?;
+        Some(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag)))
+    }
+
+    /// The key's id and the payload of a compact JWS of this `typ`, if one of the keys has signed it. The error says what it is.
+    pub(crate) fn open<T: DeserializeOwned>(
+        &self,
+        kind: &str,
+        text: &str,
+    ) -> Result<(String, T), &'static str> {
+        let malformed = "is malformed";
+        let (signed, tag) = text.rsplit_once('.').ok_or(malformed)?;
+        let (header, payload) = signed.split_once('.').ok_or(malformed)?;
+        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed);
+        let header: Value = serde_json::from_slice(&decode(header)?).map_err(|_| malformed)?;
+        if header["alg"] != "HS256" || header["typ"] != kind {
+            return Err(malformed);
+        }
+        let key_id = header["kid"].as_str().ok_or(malformed)?;
+        if !self.verifies(key_id, signed.as_bytes(), &decode(tag)?) {
+            return Err("is not signed by a known key");
+        }
+        let payload = serde_json::from_slice(&decode(payload)?).map_err(|_| malformed)?;
+        Ok((key_id.to_owned(), payload))
+    }
+
     /// A MAC by the signing key over a text that begins with its purpose, and that key's id.
     pub(crate) fn mac(&self, message: &[u8]) -> Option<(&str, Vec<u8>)> {
         let (id, secret) = self.0.first()?;
@@ -233,6 +305,17 @@ pub struct Statement {
     pub client: Option<IpAddr>,
     /// What became of the request's `Origin`.
     pub origin: Verdict,
+    /// Whether the credentials are such as browsers send on their own.
+    pub ambient: bool,
+    /// The ticket that was shown, for the backend to burn.
+    pub ticket: Option<TicketId>,
+}
+
+impl Statement {
+    /// Of a request that the edge makes for itself.
+    pub fn of_edge(client: Option<IpAddr>) -> Self {
+        Self { identity: Identity::Anonymous, client, origin: Verdict::Absent, ambient: false, ticket: None }
+    }
 }
 
 /// A statement that was found valid, with what the receiver must remember: it counts once.
@@ -255,6 +338,8 @@ pub enum Purpose {
     Request,
     /// The edge's own request for definitions or settings.
     Definitions,
+    /// The edge's own question whether a password is right.
+    Credentials,
 }
 
 impl Purpose {
@@ -262,6 +347,7 @@ impl Purpose {
         match self {
             Self::Request => deployment.to_owned(),
             Self::Definitions => format!("{deployment}#definitions"),
+            Self::Credentials => format!("{deployment}#credentials"),
         }
     }
 }
@@ -277,6 +363,12 @@ struct Payload {
     origin: Verdict,
     claims: Option<Map<String, Value>>,
     session_end: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    user: Option<UserVersion>,
+    #[serde(default)]
+    ambient: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ticket: Option<TicketId>,
 }
 
 /// Signs a statement, to be sent at once and once only: `id` is 16 fresh random bytes, `now` is in Unix seconds.
@@ -291,7 +383,6 @@ pub fn sign(
     id: [u8; 16],
     now: u64,
 ) -> Option<String> {
-    let (kid, _) = keys.0.first()?;
     let claims = statement.identity.claims();
     let payload = Payload {
         aud: purpose.audience(deployment),
@@ -301,14 +392,13 @@ pub fn sign(
         request: bound.clone(),
         client: statement.client,
         origin: statement.origin.clone(),
-        claims: claims.map(|claims| claims.claims.clone()),
+        claims: claims.map(|claims| claims.members.clone()),
         session_end: claims.map(|claims| claims.session_end),
+        user: claims.and_then(|claims| claims.user.clone()),
+        ambient: statement.ambient,
+        ticket: statement.ticket.clone(),
     };
-    let header = json!({"alg": "HS256", "typ": TYPE, "kid": kid}).to_string();
-    let payload = serde_json::to_string(&payload).expect("strings and numbers are JSON");
-    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
-    let (_, tag) = keys.mac(signed.as_bytes())?;
-    Some(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag)))
+    keys.sign(TYPE, &payload)
 }
 
 /// Checks the statement that came with a request. Anything wrong is 401, saying what.
@@ -330,18 +420,7 @@ pub fn verify(
     }
     let malformed = || bad("is malformed");
     let value = value.to_str().ok().filter(|value| value.len() <= LIMIT).ok_or_else(malformed)?;
-    let (signed, tag) = value.rsplit_once('.').ok_or_else(malformed)?;
-    let (header, payload) = signed.split_once('.').ok_or_else(malformed)?;
-    let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed());
-    let header: Value = serde_json::from_slice(&decode(header)?).map_err(|_| malformed())?;
-    if header["alg"] != "HS256" || header["typ"] != TYPE {
-        return Err(malformed());
-    }
-    let key_id = header["kid"].as_str().ok_or_else(malformed)?;
-    if !keys.verifies(key_id, signed.as_bytes(), &decode(tag)?) {
-        return Err(bad("is not signed by a known key"));
-    }
-    let payload: Payload = serde_json::from_slice(&decode(payload)?).map_err(|_| malformed())?;
+    let (key_id, payload): (String, Payload) = keys.open(TYPE, value).map_err(bad)?;
     if payload.aud != purpose.audience(deployment) {
         return Err(bad("is for another deployment or purpose"));
     }
@@ -354,17 +433,24 @@ pub fn verify(
     if payload.request != *bound {
         return Err(bad("is for another request"));
     }
-    let id = decode(&payload.jti)?.try_into().map_err(|_| malformed())?;
+    let id = URL_SAFE_NO_PAD.decode(&payload.jti).ok().and_then(|id| id.try_into().ok());
+    let id = id.ok_or_else(malformed)?;
     let identity = match (payload.claims, payload.session_end) {
         (None, None) => Identity::Anonymous,
         (Some(claims), Some(session_end)) if !claims.iter().any(|(name, value)| has_nul(name, value)) => {
-            Identity::Verified(Claims::new(claims, session_end))
+            Identity::Verified(Claims::restored(claims, session_end, payload.user))
         }
         _ => return Err(malformed()),
     };
     Ok(Some(Received {
-        statement: Statement { identity, client: payload.client, origin: payload.origin },
-        key_id: key_id.to_owned(),
+        statement: Statement {
+            identity,
+            client: payload.client,
+            origin: payload.origin,
+            ambient: payload.ambient,
+            ticket: payload.ticket,
+        },
+        key_id,
         id,
         remember_until: payload.exp + LEEWAY,
     }))
@@ -392,6 +478,8 @@ mod tests {
             identity: Identity::Verified(Claims::new(claims, 5000)),
             client: Some([192, 0, 2, 7].into()),
             origin: Verdict::Listed("https://app.example".into()),
+            ambient: true,
+            ticket: Some(TicketId { id: "x".into(), expires: 1030 }),
         }
     }
 
@@ -492,6 +580,27 @@ mod tests {
             "3 keys, expected at most two: the current one and the one it replaces"
         );
         assert_eq!(format!("{:?}", EdgeKeys::new([OLD]).unwrap()), r#"["k1"]"#);
+    }
+
+    #[test]
+    fn a_user_arrives_with_types_and_version() {
+        let Value::Object(claims) =
+            json!({"sub":"uji","_id":"uji","team":{"$oid":"0123456789abcdef01234567"}})
+        else {
+            unreachable!()
+        };
+        let version = UserVersion { access: "a".into(), whole: "w".into() };
+        let claims = Claims::of_user(claims, version.clone());
+        let statement = Statement { identity: Identity::Verified(claims), ..statement() };
+        let keys = EdgeKeys::new([OLD]).unwrap();
+        let value = sign(&statement, Purpose::Request, &bound(), &keys, "chat", [1; 16], 1000).unwrap();
+        let headers = [(HEADER, value.parse().unwrap())].into_iter().collect();
+        let received = verified(&headers, &bound(), "chat", 1000).unwrap().unwrap();
+        assert_eq!(received.statement, statement);
+        let claims = received.statement.identity.claims().unwrap();
+        assert_eq!((claims.version(), claims.subject()), (Some(&version), Some("uji")));
+        let team = bson::oid::ObjectId::parse_str("0123456789abcdef01234567").unwrap();
+        assert_eq!(claims.document(), doc! {"sub":"uji","_id":"uji","team":team});
     }
 
     #[test]

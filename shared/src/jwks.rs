@@ -67,7 +67,7 @@ impl Key {
         &self.0
     }
 
-    fn family(&self) -> Family {
+    pub(crate) fn family(&self) -> Family {
         match self.0 {
             Material::Hmac(_) => Family::Hmac,
             Material::Rsa { .. } => Family::Rsa,
@@ -82,6 +82,25 @@ impl Key {
         } else {
             Err(format!("the key does not fit algorithm {algorithm}"))
         }
+    }
+
+    /// An RSA key of a size that is neither weak nor a burden. The error says what it is.
+    pub(crate) fn rsa(n: &[u8], e: &[u8]) -> Result<Self, String> {
+        let strip =
+            |digits: &[u8]| digits.iter().copied().skip_while(|digit| *digit == 0).collect::<Vec<u8>>();
+        let (n, e) = (strip(n), strip(e));
+        let bits = n.first().map_or(0, |first| n.len() * 8 - first.leading_zeros() as usize);
+        if !(2048..=8192).contains(&bits) {
+            return Err(format!("has {bits} bits, expected 2048 to 8192"));
+        }
+        if e.len() > 4 || e.as_slice() <= [1].as_slice() || e.last().is_none_or(|last| last % 2 == 0) {
+            return Err("has an unfit exponent, expected 65537 or its kin".to_owned());
+        }
+        Ok(Self(Material::Rsa { n, e }))
+    }
+
+    pub(crate) fn of_curve(material: Material) -> Self {
+        Self(material)
     }
 
     /// Reads the public members of a JWK (RFC 7518, section 6; RFC 8037, section 2).
@@ -102,18 +121,7 @@ impl Key {
         };
         let material = match (text("kty"), text("crv")) {
             (Some("RSA"), _) => {
-                let strip =
-                    |digits: Vec<u8>| digits.into_iter().skip_while(|digit| *digit == 0).collect::<Vec<u8>>();
-                let (n, e) = (strip(number("n")?), strip(number("e")?));
-                let bits = n.first().map_or(0, |first| n.len() * 8 - first.leading_zeros() as usize);
-                if !(2048..=8192).contains(&bits) {
-                    return Err(format!("has {bits} bits, expected 2048 to 8192"));
-                }
-                if e.len() > 4 || e.as_slice() <= [1].as_slice() || e.last().is_none_or(|last| last % 2 == 0)
-                {
-                    return Err("has an unfit exponent, expected 65537 or its kin".to_owned());
-                }
-                Material::Rsa { n, e }
+                return Self::rsa(&number("n")?, &number("e")?);
             }
             (Some("EC"), Some("P-256")) => Material::P256 { x: whole("x")?, y: whole("y")? },
             (Some("OKP"), Some("Ed25519")) => Material::Ed25519 { x: whole("x")? },

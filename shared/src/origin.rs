@@ -1,7 +1,7 @@
 //! The `Origin` of a request (RFC 6454), and the CORS headers of its answer (Fetch standard, "CORS protocol").
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Uri,
+    HeaderMap, HeaderName, HeaderValue, Method, Uri,
     header::{
         ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
         ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, HOST, ORIGIN,
@@ -10,7 +10,10 @@ use http::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::refusal::{Kind, Refusal};
+use crate::{
+    refusal::{Kind, Refusal},
+    request::Head,
+};
 
 /// The origins of other sites whose pages may call. An empty list lets every page call, without cookies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,6 +132,23 @@ impl Verdict {
             _ => Ok(()),
         }
     }
+
+    /// Refuses, 403, what a page of another site could have made a browser ask for: with credentials that browsers send on
+    /// their own, every upgrade, event stream, and write needs an origin that is own or listed. A plain GET may do without
+    /// one: what it is answered, no page of another site can read.
+    pub fn admit_ambient(&self, head: &Head) -> Result<(), Refusal> {
+        let reads = matches!(head.method, Method::GET | Method::HEAD);
+        let acts = !reads || head.is_upgrade() || head.wants_event_stream();
+        match self {
+            Verdict::Own | Verdict::Listed(_) => Ok(()),
+            Verdict::Absent if !acts => Ok(()),
+            Verdict::Absent => Err(Refusal::new(
+                Kind::Forbidden,
+                "origin missing, expected one that is allowed beside a cookie or a password",
+            )),
+            Verdict::Any | Verdict::Foreign => Err(Refusal::new(Kind::Forbidden, "origin not allowed")),
+        }
+    }
 }
 
 impl TryFrom<Vec<String>> for Origins {
@@ -196,6 +216,36 @@ mod tests {
         let expected =
             "access-control-allow-origin=https://app.example\naccess-control-allow-credentials=true\n";
         assert!(headers.contains(expected), "{headers}");
+    }
+
+    #[test]
+    fn credentials_that_browsers_send_by_themselves_need_an_origin_that_is_own_or_listed() {
+        let head = |method: Method, extra: &[(&'static str, &str)]| {
+            let headers =
+                extra.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+            Head { method, path: "/".into(), query: None, headers: headers.collect(), peer: None }
+        };
+        let asks = [
+            (head(Method::GET, &[]), true),
+            (head(Method::HEAD, &[]), true),
+            (head(Method::GET, &[("accept", "text/event-stream")]), false),
+            (head(Method::GET, &[("connection", "upgrade"), ("upgrade", "websocket")]), false),
+            (head(Method::POST, &[]), false),
+            (head(Method::DELETE, &[]), false),
+        ];
+        for (head, without_origin) in asks {
+            for (verdict, passes) in [
+                (Verdict::Own, true),
+                (Verdict::Listed("https://app.example".into()), true),
+                (Verdict::Absent, without_origin),
+                (Verdict::Any, false),
+                (Verdict::Foreign, false),
+            ] {
+                let admitted = verdict.admit_ambient(&head);
+                assert_eq!(admitted.is_ok(), passes, "{verdict:?} {head:?}");
+                assert!(admitted.is_ok() || admitted.unwrap_err().kind() == Kind::Forbidden);
+            }
+        }
     }
 
     #[test]

@@ -109,6 +109,18 @@ impl Refusal {
         Self { kind, message: message.into(), headers, limit: None }
     }
 
+    /// Names Basic beside Bearer to a caller whose credentials are missing or bad, where passwords are accepted.
+    #[must_use]
+    pub fn offering_basic(mut self) -> Self {
+        if self.kind == Kind::Unauthenticated {
+            self.headers = vec![(
+                "www-authenticate",
+                "Bearer realm=\"tailrace\", Basic realm=\"tailrace\", charset=\"UTF-8\"".to_owned(),
+            )];
+        }
+        self
+    }
+
     /// 404 for an address under which no stream is declared, or whose collection or database does not exist.
     pub fn no_stream() -> Self {
         Self::new(Kind::NotFound, "Change Stream does not exist")

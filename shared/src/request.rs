@@ -55,6 +55,22 @@ impl Head {
 /// The parameters that a stream's address takes. Each may be given once.
 const STREAM_PARAMETERS: &[&str] = &["avars", "jsonMode", "position", "resumeAfter", "snapshot", "ticket"];
 
+/// Every parameter that means something at some address.
+pub(crate) const RESERVED_PARAMETERS: &[&str] = &[
+    "avars",
+    "jsonMode",
+    "position",
+    "resumeAfter",
+    "snapshot",
+    "ticket",
+    "filter",
+    "sort",
+    "keys",
+    "page",
+    "pagesize",
+    "rep",
+];
+
 /// The decoded parameters of a query, in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query(Vec<(String, String)>);

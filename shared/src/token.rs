@@ -5,6 +5,7 @@
 //! steps reads anything from the payload before the last.
 
 mod algorithm;
+mod pem;
 mod policy;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};

@@ -3,8 +3,8 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -21,6 +21,8 @@ use crate::token::signed;
 pub const RSA: &str = "an-rsa-key";
 /// The name of the P-256 key in the key set.
 pub const P256: &str = "a-p256-key";
+/// The name of the key that is in the key set once it is rotated.
+pub const NEXT: &str = "the-next-key";
 /// The `iss` of its tokens.
 pub const ISSUER: &str = "https://id.example";
 /// The `aud` of its tokens.
@@ -44,7 +46,18 @@ pub struct Issuer {
     pub rsa_pem: String,
     rsa: RsaKeyPair,
     p256: EcdsaKeyPair,
+    next: EcdsaKeyPair,
+    served: Arc<Mutex<Option<String>>>,
     fetches: Arc<AtomicUsize>,
+}
+
+/// A new key.
+fn p256() -> EcdsaKeyPair {
+    let random = SystemRandom::new();
+    let pkcs8 =
+        EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("chance is at hand");
+    EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random)
+        .expect("it was just made")
 }
 
 impl Issuer {
@@ -59,14 +72,26 @@ impl Issuer {
         let text = |name: &str| made[name].as_str().expect("the script prints it");
         let rsa = STANDARD.decode(text("pkcs8")).expect("the script prints base64");
         let rsa = RsaKeyPair::from_pkcs8(&rsa).expect("an RSA key of 2048 bits");
-        let random = SystemRandom::new();
-        let p256 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
-            .expect("chance is at hand");
-        let p256 = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, p256.as_ref(), &random)
-            .expect("it was just made");
+        let (p256, next) = (p256(), p256());
         let fetches = Arc::default();
-        let url = serve(key_set(&rsa, &p256).to_string(), Arc::clone(&fetches));
-        Self { url, rsa_pem: text("pem").to_owned(), rsa, p256, fetches }
+        let served = Arc::new(Mutex::new(Some(key_set(&rsa, &[(P256, &p256)]).to_string())));
+        let url = serve(Arc::clone(&served), Arc::clone(&fetches));
+        Self { url, rsa_pem: text("pem").to_owned(), rsa, p256, next, served, fetches }
+    }
+
+    fn serve(&self, key_set: Option<String>) {
+        *self.served.lock().unwrap_or_else(PoisonError::into_inner) = key_set;
+    }
+
+    /// Adds the next key to the set.
+    pub fn rotate(&self) {
+        let keys = key_set(&self.rsa, &[(P256, &self.p256), (NEXT, &self.next)]);
+        self.serve(Some(keys.to_string()));
+    }
+
+    /// Takes the server away: whoever connects gets no answer.
+    pub fn go_away(&self) {
+        self.serve(None);
     }
 
     /// The claims that every token of its has, with these over them; `null` takes one away.
@@ -103,8 +128,9 @@ impl Issuer {
     /// Never: the key is fit.
     pub fn es256(&self, key_id: &str, claims: &Value) -> String {
         let header = json!({ "alg": "ES256", "typ": "JWT", "kid": key_id });
+        let key = if key_id == NEXT { &self.next } else { &self.p256 };
         signed(&header, claims, |input| {
-            self.p256.sign(&SystemRandom::new(), input).expect("the key is fit").as_ref().to_vec()
+            key.sign(&SystemRandom::new(), input).expect("the key is fit").as_ref().to_vec()
         })
     }
 
@@ -115,19 +141,24 @@ impl Issuer {
 }
 
 /// The public halves (RFC 7518, section 6).
-fn key_set(rsa: &RsaKeyPair, p256: &EcdsaKeyPair) -> Value {
+fn key_set(rsa: &RsaKeyPair, p256: &[(&str, &EcdsaKeyPair)]) -> Value {
     let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
     let public: rsa::PublicKeyComponents<Vec<u8>> = rsa.public().into();
-    // An uncompressed point: a 4, then the coordinates.
-    let (x, y) = p256.public_key().as_ref()[1..].split_at(32);
-    json!({ "keys": [
-        { "kty": "RSA", "kid": RSA, "use": "sig", "alg": "RS256", "n": text(&public.n), "e": text(&public.e) },
-        { "kty": "EC", "kid": P256, "use": "sig", "crv": "P-256", "x": text(x), "y": text(y) },
-    ] })
+    let mut keys = vec![json!(
+        { "kty": "RSA", "kid": RSA, "use": "sig", "alg": "RS256", "n": text(&public.n), "e": text(&public.e) }
+    )];
+    for (name, pair) in p256 {
+        // An uncompressed point: a 4, then the coordinates.
+        let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
+        let key =
+            json!({ "kty": "EC", "kid": name, "use": "sig", "crv": "P-256", "x": text(x), "y": text(y) });
+        keys.push(key);
+    }
+    json!({ "keys": keys })
 }
 
 /// On a thread of its own: each test has its own runtime, and the issuer serves them all.
-fn serve(key_set: String, fetches: Arc<AtomicUsize>) -> String {
+fn serve(served: Arc<Mutex<Option<String>>>, fetches: Arc<AtomicUsize>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}/keys", listener.local_addr().expect("it is bound"));
     std::thread::spawn(move || {
@@ -141,6 +172,9 @@ fn serve(key_set: String, fetches: Arc<AtomicUsize>) -> String {
                 }
             }
             fetches.fetch_add(1, Ordering::SeqCst);
+            let Some(key_set) = served.lock().unwrap_or_else(PoisonError::into_inner).clone() else {
+                continue;
+            };
             let answer = format!(
                 "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{key_set}",
                 key_set.len()

@@ -8,7 +8,7 @@ use parts::worker::{self, Worker};
 use serde_json::{Value, json};
 use shared::refusal::Kind;
 use tailrace_tests::front::{addresses, bounded};
-use tailrace_tests::issuer::{AUDIENCE, ISSUER, Issuer, P256, RSA};
+use tailrace_tests::issuer::{AUDIENCE, ISSUER, Issuer, NEXT, P256, RSA};
 use tailrace_tests::token::{hmac_sha256, hs256, now, signed};
 use tailrace_tests::{Database, Front, Request, WebSocket, both_fronts, refusal};
 use tokio::sync::OnceCell;
@@ -20,32 +20,33 @@ struct Deployment {
     worker: Worker,
 }
 
+impl Deployment {
+    async fn start(name: &str) -> Self {
+        let issuer = Issuer::start();
+        let config = format!("mounts = [{{ what = \"*\", where = \"/\" }}]\n{}", edge_key());
+        let options = backend::Options { name: name.to_owned(), config, ..backend::Options::default() }
+            .set("TAILRACE_MONGODB__URI", &addresses().await.mongodb)
+            .set("TAILRACE_AUTH__ANONYMOUS", "true")
+            .set("TAILRACE_AUTH__JWT__JWKS", &issuer.url)
+            .set("TAILRACE_AUTH__JWT__ISSUER", ISSUER)
+            .set("TAILRACE_AUTH__JWT__AUDIENCE", AUDIENCE);
+        let backend = Backend::start(options).await.expect("a backend");
+        let options = worker::Options { name: name.to_owned(), ..worker::Options::default() }
+            .set("BACKENDS", backend.url())
+            .set("EDGE_KEY_ID", EDGE_KEY_ID)
+            .set("EDGE_KEY", EDGE_KEY)
+            .set("ANONYMOUS", "true")
+            .set("JWKS_URL", &issuer.url)
+            .set("JWT_ISSUER", ISSUER)
+            .set("JWT_AUDIENCE", AUDIENCE);
+        let worker = Worker::start(options).await.expect("a worker");
+        Self { issuer, backend, worker }
+    }
+}
+
 async fn deployment() -> &'static Deployment {
     static SHARED: OnceCell<Deployment> = OnceCell::const_new();
-    SHARED
-        .get_or_init(|| async {
-            let issuer = Issuer::start();
-            let config = format!("mounts = [{{ what = \"*\", where = \"/\" }}]\n{}", edge_key());
-            let options =
-                backend::Options { name: "key-set".to_owned(), config, ..backend::Options::default() }
-                    .set("TAILRACE_MONGODB__URI", &addresses().await.mongodb)
-                    .set("TAILRACE_AUTH__ANONYMOUS", "true")
-                    .set("TAILRACE_AUTH__JWT__JWKS", &issuer.url)
-                    .set("TAILRACE_AUTH__JWT__ISSUER", ISSUER)
-                    .set("TAILRACE_AUTH__JWT__AUDIENCE", AUDIENCE);
-            let backend = Backend::start(options).await.expect("a backend");
-            let options = worker::Options { name: "key-set".to_owned(), ..worker::Options::default() }
-                .set("BACKENDS", backend.url())
-                .set("EDGE_KEY_ID", EDGE_KEY_ID)
-                .set("EDGE_KEY", EDGE_KEY)
-                .set("ANONYMOUS", "true")
-                .set("JWKS_URL", &issuer.url)
-                .set("JWT_ISSUER", ISSUER)
-                .set("JWT_AUDIENCE", AUDIENCE);
-            let worker = Worker::start(options).await.expect("a worker");
-            Deployment { issuer, backend, worker }
-        })
-        .await
+    SHARED.get_or_init(|| Deployment::start("key-set")).await
 }
 
 async fn declared(front: Front) -> (&'static Issuer, Database) {
@@ -117,6 +118,36 @@ async fn an_unknown_key_is_401(front: Front) {
     refused(&database, "kid", &token, "token is signed by a key that is not known: key another").await;
 }
 
+async fn a_key_is_looked_up_by_its_name_and_by_nothing_that_a_name_could_mean(front: Front) {
+    let (issuer, database) = declared(front).await;
+    let claims = Issuer::claims(&json!({}));
+    let unknown = "token is signed by a key that is not known";
+    for kid in [
+        "../../../../dev/null",
+        "/etc/passwd",
+        "file:///dev/null",
+        "https://evil.example/keys",
+        "' OR '1'='1",
+        "x'; DROP TABLE keys; --",
+        "an-rsa-key\u{0}",
+        "",
+    ] {
+        for token in [
+            issuer.rs256(kid, &claims),
+            // By the secret that a file without content would be.
+            signed(&json!({ "alg": "HS256", "kid": kid }), &claims, |input| hmac_sha256(b"", input)),
+        ] {
+            let answer = refusal::of_any_kind(&database.server, stream(&database).bearer(&token)).await;
+            assert_eq!(answer.status, http::StatusCode::UNAUTHORIZED, "{kid:?}: {}", answer.text());
+            let known =
+                answer.text().contains(unknown) || answer.text().contains("token has algorithm HS256");
+            assert!(known, "{kid:?}: {}", answer.text());
+            let shown = ["DROP", "OR '1'"].iter().any(|odd| answer.text().contains(odd));
+            assert!(!shown, "{}", answer.text());
+        }
+    }
+}
+
 async fn claims_are_judged_whatever_signed_them(front: Front) {
     let (issuer, database) = declared(front).await;
     for (claims, message) in [
@@ -170,6 +201,7 @@ both_fronts!(
     the_public_key_is_no_secret_to_sign_with,
     a_key_signs_by_its_own_algorithm_only,
     an_unknown_key_is_401,
+    a_key_is_looked_up_by_its_name_and_by_nothing_that_a_name_could_mean,
     claims_are_judged_whatever_signed_them,
     changed_claims_do_not_keep_their_signature,
     where_everybody_may_come_in_a_bad_token_still_may_not,
@@ -194,6 +226,46 @@ async fn invented_keys_cost_the_key_server_next_to_nothing() {
         // Each of the two: its first fetch, and at most one for all unknown keys of half a minute.
         let fetches = issuer.fetches() - before;
         assert!(fetches <= 4, "{fetches} fetches");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_new_key_counts_within_half_a_minute_and_known_ones_go_on_while_their_server_is_away() {
+    bounded(async {
+        let deployment = Deployment::start("key-rotation").await;
+        let issuer = &deployment.issuer;
+        let native = Front::Native.database().await.at(&deployment.backend.url());
+        native.put("log", r#"{"streams": [{"uri": "all", "stages": []}]}"#).await;
+        let edge = native.at(&deployment.worker.url());
+        let claims = Issuer::claims(&json!({}));
+        let opens = async |token: String| {
+            for database in [&native, &edge] {
+                let opened = WebSocket::open(&database.server, stream(database).bearer(&token)).await;
+                let socket = opened.unwrap_or_else(|refused| panic!("{}", refused.text()));
+                socket.close().await;
+            }
+        };
+        opens(issuer.es256(P256, &claims)).await;
+        issuer.rotate();
+        // An unknown key is looked for once in 30 s, whoever invents it.
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(45);
+        for database in [&native, &edge] {
+            let token = issuer.es256(NEXT, &claims);
+            while WebSocket::open(&database.server, stream(database).bearer(&token)).await.is_err() {
+                assert!(tokio::time::Instant::now() < deadline, "the new key counts for nothing");
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        }
+        opens(issuer.es256(P256, &claims)).await;
+
+        issuer.go_away();
+        opens(issuer.es256(NEXT, &claims)).await;
+        opens(issuer.rs256(RSA, &claims)).await;
+        for database in [&native, &edge] {
+            let message = "token is signed by a key that is not known: key another";
+            refused(database, "another", &issuer.rs256("another", &claims), message).await;
+        }
     })
     .await;
 }

@@ -168,6 +168,25 @@ async fn what_is_no_token_is_401(front: Front) {
     .await;
 }
 
+async fn a_token_of_100_kilobytes_is_refused_and_nobody_else_is_held_up(front: Front) {
+    let database = guarded(front).await;
+    let huge = valid(&json!({ "more": "x".repeat(75 * 1024) }));
+    assert!(huge.len() > 100_000);
+    let offer = format!("tailrace.plain, bearer.{huge}");
+    for request in [
+        stream(&database).bearer(&huge),
+        stream(&database).header("sec-websocket-protocol", offer),
+        stream(&database).header("cookie", format!("__Host-tailrace={huge}")),
+    ] {
+        let answer = database.send(request).await;
+        // Over the limit of a request's head it is not even read.
+        let refused = [http::StatusCode::UNAUTHORIZED, http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE];
+        assert!(refused.contains(&answer.status), "{} {}", answer.status, answer.text());
+    }
+    let good = stream(&database).bearer(&valid(&json!({})));
+    WebSocket::open(&database.server, good).await.expect("a good token").close().await;
+}
+
 async fn a_good_token_opens_what_it_may_read_and_writes_nothing(front: Front) {
     let database = guarded(front).await;
     let token = valid(&json!({}));
@@ -189,5 +208,6 @@ both_fronts!(
     clocks_may_differ_by_half_a_minute,
     a_token_for_another_audience_is_401,
     what_is_no_token_is_401,
+    a_token_of_100_kilobytes_is_refused_and_nobody_else_is_held_up,
     a_good_token_opens_what_it_may_read_and_writes_nothing,
 );

@@ -22,6 +22,16 @@ pub(crate) fn no_content(cors: &[(HeaderName, HeaderValue)]) -> Result<web_sys::
     build(None, 204, &headers(cors)?)
 }
 
+/// 204 with a cookie.
+pub(crate) fn with_cookie(
+    cookie: &HeaderValue,
+    cors: &[(HeaderName, HeaderValue)],
+) -> Result<web_sys::Response> {
+    let headers = headers(cors)?;
+    headers.set("set-cookie", cookie.to_str().unwrap_or_default())?;
+    build(None, 204, &headers)
+}
+
 /// 200: the edge is up.
 pub(crate) fn healthy() -> Result<web_sys::Response> {
     build(Some(r#"{"status":"up"}"#), 200, &json_headers(&[])?)

@@ -8,22 +8,26 @@ use shared::{
     address::{Address, Route},
     address_block::AddressBlock,
     admission::{self, stops_event_source},
+    credentials::{Credentials, TokenParameter},
     identity::{Claims, Identity, Purpose, Statement},
     name::{Namespace, StreamName},
     origin::Verdict,
     permission::{Grant, Mode, Question},
     refusal::{Kind, Refusal},
     request::Head,
+    session_cookie,
     variables::ServerVariables,
 };
 use worker::{Context, Env, Result, console_warn};
 
 use crate::{
-    answer, caller,
+    answer,
+    caller::{self, Caller},
     knowledge::{Declared, Deployment, Knowledge},
     runtime,
     settings::Settings,
     upstream::{self, Outgoing},
+    users,
 };
 
 /// Addresses of the service that are for its own machines. From outside they do not exist.
@@ -47,21 +51,31 @@ pub(crate) async fn handle(
         return answer::refusal(&no_resource(), &[]);
     }
     let knowledge = Knowledge { settings, context, arrived: runtime::now() };
-    let mut cors = Vec::new();
-    match judged(&request, &head, env, &knowledge, &mut cors).await {
+    let mut told = Told::default();
+    match judged(&request, &head, env, &knowledge, &mut told).await {
         Ok(response) => Ok(response),
-        Err(refusal) if stops_event_source(&head, &refusal) => answer::no_content(&cors),
-        Err(refusal) => answer::refusal(&refusal, &cors),
+        Err(refusal) if stops_event_source(&head, &refusal) => answer::no_content(&told.cors),
+        Err(refusal) if told.basic => answer::refusal(&refusal.offering_basic(), &told.cors),
+        Err(refusal) => answer::refusal(&refusal, &told.cors),
     }
 }
 
-/// Judges, and passes on what is let in. The CORS headers of a refusal are put into `cors` as soon as they are known.
+/// What a refusal says besides why, put here as soon as it is known.
+#[derive(Default)]
+struct Told {
+    /// The CORS headers.
+    cors: Vec<(HeaderName, HeaderValue)>,
+    /// Whether names with passwords are accepted.
+    basic: bool,
+}
+
+/// Judges, and passes on what is let in.
 async fn judged(
     request: &web_sys::Request,
     head: &Head,
     env: &Env,
     knowledge: &Knowledge<'_>,
-    cors: &mut Vec<(HeaderName, HeaderValue)>,
+    told: &mut Told,
 ) -> std::result::Result<web_sys::Response, Refusal> {
     within_rate(head, env).await?;
     // A page has to be told even that its token is bad; so what is known of origins comes first.
@@ -69,29 +83,67 @@ async fn judged(
     let known =
         kept.as_ref().ok().map(|deployment| &deployment.origins).or(knowledge.settings.origins.as_ref());
     if let Some(origins) = known {
-        *cors = origins.headers(&origins.judge(&head.headers));
+        told.cors = origins.headers(&origins.judge(&head.headers));
     }
     if head.method == Method::OPTIONS && head.headers.contains_key("access-control-request-method") {
-        return preflight(head, &*kept?, knowledge, cors).await;
+        return preflight(head, &*kept?, knowledge, &mut told.cors).await;
     }
 
-    // What is not known decides nothing yet: 503 comes before a 401 that may be wrong.
-    let by_rules = kept.as_ref().map_or(true, |deployment| matches!(deployment.access.mode, Mode::Rules(_)));
-    let anonymous = knowledge.settings.anonymous || by_rules;
-    let identity = caller::of(head, knowledge.settings, anonymous).await?;
-    let call = Call { head, identity: &identity, knowledge };
-    let kept = kept?;
-    let passed = call.judge(&kept, &*call.declared(&kept).await?);
+    // What is not known decides nothing: 503 comes before a 401 that may be wrong.
+    let kept = match kept {
+        Ok(kept) => kept,
+        Err(unknown) => {
+            caller::check_token(head, knowledge.settings).await?;
+            return Err(unknown);
+        }
+    };
+    told.basic = kept.basic;
+    let anonymous = knowledge.settings.anonymous || matches!(kept.access.mode, Mode::Rules(_));
+    let caller = caller::of(head, knowledge, &kept, anonymous).await?;
+    let answer = pass(request, head, knowledge, &kept, &caller, told).await?;
+    if answer.status() == 401
+        && reads(head)
+        && caller.remembered
+        && let Some(Credentials::Basic(basic)) = caller.presented.as_ref().map(|shown| &shown.credentials)
+    {
+        // The user has changed since the password was compared: it is compared again.
+        users::forget(basic);
+        let caller = caller::of(head, knowledge, &kept, anonymous).await?;
+        return pass(request, head, knowledge, &kept, &caller, told).await;
+    }
+    Ok(answer)
+}
+
+/// Judges a request whose caller is known, and passes it on.
+async fn pass(
+    request: &web_sys::Request,
+    head: &Head,
+    knowledge: &Knowledge<'_>,
+    kept: &Deployment,
+    caller: &Caller,
+    told: &mut Told,
+) -> std::result::Result<web_sys::Response, Refusal> {
+    let call = Call { head, caller, identity: &caller.identity, knowledge };
+    let passed = call.judge(kept, &*call.declared(kept).await?);
     let (address, origin) = if let Ok(passed) = passed {
         passed
     } else {
         // What is kept may only let pass: before it refuses, all of it is judged again with what is fresh.
         let fresh = knowledge.deciding_deployment().await?;
-        *cors = fresh.origins.headers(&fresh.origins.judge(&head.headers));
+        told.cors = fresh.origins.headers(&fresh.origins.judge(&head.headers));
         call.judge(&fresh, &*call.deciding_declared(&fresh).await?)?
     };
-    let statement = Statement { identity, client: head.peer, origin };
-    forward(request, head, &statement, &address, knowledge.settings).await
+    if address.route == Route::Session {
+        return call.session(&told.cors);
+    }
+    let statement = Statement {
+        identity: caller.identity.clone(),
+        client: head.peer,
+        origin,
+        ambient: caller.is_ambient(),
+        ticket: caller.ticket.clone(),
+    };
+    forward(request, head, &statement, &address, kept.token_parameter.as_ref(), knowledge.settings).await
 }
 
 async fn preflight(
@@ -113,6 +165,7 @@ async fn preflight(
 /// A request whose caller is known.
 struct Call<'a> {
     head: &'a Head,
+    caller: &'a Caller,
     identity: &'a Identity,
     knowledge: &'a Knowledge<'a>,
 }
@@ -148,9 +201,15 @@ impl Call<'_> {
     ) -> std::result::Result<(Address, Verdict), Refusal> {
         let origin = deployment.origins.judge(&self.head.headers);
         origin.admit()?;
+        if self.caller.is_ambient() {
+            origin.admit_ambient(self.head)?;
+        }
         deployment.limits.check_url(self.head)?;
         let access = &deployment.access;
         let address = deployment.mounts.resolve(&self.head.path);
+        if let Ok(Address { route: Route::Tickets | Route::Session, .. }) = &address {
+            return address.map(|address| (address, origin));
+        }
         let address = address.map_err(|refusal| access.unresolved(self.identity, refusal))?;
         let now = DateTime::from_millis(i64::try_from(runtime::now()).unwrap_or(i64::MAX));
         let grant = access.decide(&Question {
@@ -166,11 +225,31 @@ impl Call<'_> {
             | Route::Ready
             | Route::Metrics
             | Route::EdgeSettings
+            | Route::EdgeUser
             | Route::EdgeDefinitions(_) => return Err(no_resource()),
             _ if !self.knowledge.settings.passes_other_paths => return Err(no_resource()),
             _ => {}
         }
         Ok((address, origin))
+    }
+
+    /// The cookie of a page that signs in or out. The backend never sees a token, so this is answered here.
+    fn session(&self, cors: &[(HeaderName, HeaderValue)]) -> std::result::Result<web_sys::Response, Refusal> {
+        let cookie = match self.head.method {
+            Method::POST => {
+                let needed =
+                    || Refusal::new(Kind::Unauthenticated, "credentials needed, expected a Bearer token");
+                let presented = self.caller.presented.as_ref().ok_or_else(needed)?;
+                let claims = self.identity.claims().ok_or_else(needed)?;
+                session_cookie::set(presented, claims.session_end(), runtime::now() / 1_000)?
+            }
+            Method::DELETE => session_cookie::clear(),
+            _ => {
+                let method = self.head.method.as_str();
+                return Err(Refusal::method_not_allowed(method, "POST, DELETE, OPTIONS"));
+            }
+        };
+        answer::with_cookie(&cookie, cors).map_err(|_| internal())
     }
 
     fn judge_stream(
@@ -193,16 +272,16 @@ async fn forward(
     head: &Head,
     statement: &Statement,
     address: &Address,
+    parameter: Option<&TokenParameter>,
     settings: &Settings,
 ) -> std::result::Result<web_sys::Response, Refusal> {
-    let (headers, query) = upstream::without_credentials(request, head).map_err(|_| internal())?;
-    let reads = matches!(head.method, Method::GET | Method::HEAD);
+    let (headers, query) = upstream::without_credentials(request, head, parameter).map_err(|_| internal())?;
     let outgoing = Outgoing {
         method: &head.method,
         path: &address.canonical,
         query: query.as_deref(),
         headers: &headers,
-        body: if reads { None } else { request.body() },
+        body: if reads(head) { None } else { request.body() },
         statement,
         purpose: Purpose::Request,
     };
@@ -221,6 +300,10 @@ async fn forward(
         );
     }
     Ok(answer)
+}
+
+fn reads(head: &Head) -> bool {
+    matches!(head.method, Method::GET | Method::HEAD)
 }
 
 async fn within_rate(head: &Head, env: &Env) -> std::result::Result<(), Refusal> {

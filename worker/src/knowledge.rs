@@ -8,12 +8,13 @@ use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Duration};
 use http::Method;
 use shared::{
     address::Mounts,
+    credentials::TokenParameter,
     definition::Definitions,
     edge_definitions::{self, Budget, Cached, MAC_HEADER, PASSES_UP_TO, Signed, Subject},
-    identity::{Identity, Purpose, Statement},
+    identity::{Purpose, Statement},
     limit::RequestLimits,
     name::Namespace,
-    origin::{Origins, Verdict},
+    origin::Origins,
     permission::Access,
     refusal::{Kind, Refusal},
     variables::OperatorCheck,
@@ -40,6 +41,10 @@ pub(crate) struct Deployment {
     pub(crate) operators: OperatorCheck,
     pub(crate) access: Access,
     pub(crate) limits: RequestLimits,
+    /// Whether names with passwords are accepted.
+    pub(crate) basic: bool,
+    /// The query parameter that carries a token, if there is one.
+    pub(crate) token_parameter: Option<TokenParameter>,
 }
 
 /// The definitions of a collection; `None` where it has none.
@@ -147,14 +152,23 @@ impl Knowledge<'_> {
     }
 
     fn read_deployment(&self, signed: &Signed) -> Result<Deployment, String> {
-        let edge_definitions::Settings { mounts, origins, check_operators, access, limits } =
-            signed.read_settings(&self.settings.keys, &self.settings.deployment)?;
+        let edge_definitions::Settings {
+            mounts,
+            origins,
+            check_operators,
+            access,
+            limits,
+            basic,
+            token_parameter,
+        } = signed.read_settings(&self.settings.keys, &self.settings.deployment)?;
         Ok(Deployment {
             mounts: Mounts::new(&mounts)?,
             origins: self.settings.origins.clone().unwrap_or(origins),
             limits,
             operators: if check_operators { OperatorCheck::On } else { OperatorCheck::Off },
             access: access.read()?,
+            basic,
+            token_parameter,
         })
     }
 
@@ -166,7 +180,7 @@ impl Knowledge<'_> {
     /// Asks the backend, and says when that began.
     async fn fetch(&self, subject: &Subject, key: &str) -> Result<(Signed, u64), Refusal> {
         let began = runtime::now();
-        let statement = Statement { identity: Identity::Anonymous, client: None, origin: Verdict::Absent };
+        let statement = Statement::of_edge(None);
         let headers = web_sys::Headers::new()
             .map_err(|_| Refusal::new(Kind::Internal, "internal fault at the edge"))?;
         let outgoing = Outgoing {

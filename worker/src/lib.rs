@@ -1,7 +1,7 @@
 //! The edge worker: judges requests close to the user, and passes on to the backend what it lets in.
 //!
-//! A request's way reads like the files: `settings` of the deployment → `caller` (credentials, by `webcrypto` and
-//! `key_server`) → `knowledge` (mounts and definitions, from the backend) → `gate` (the judgement, by the rules of
+//! A request's way reads like the files: `settings` of the deployment → `caller` (credentials, by `webcrypto`,
+//! `key_server`, and `users`) → `knowledge` (mounts and definitions, from the backend) → `gate` (the judgement, by the rules of
 //! `shared`) → `upstream` (which backend, signed, with fail-over) → the backend's answer, untouched.
 
 mod answer;
@@ -12,6 +12,7 @@ mod knowledge;
 mod runtime;
 mod settings;
 mod upstream;
+mod users;
 mod webcrypto;
 
 use worker::{Context, Env, console_error, event};

@@ -11,7 +11,7 @@ use worker::Env;
 pub(crate) struct Settings {
     /// `BACKENDS`: base addresses, separated by commas or white space.
     pub(crate) backends: Backends,
-    /// `JWT_SECRET` or `JWKS_URL`, `JWT_ALGORITHMS`, `JWT_ISSUER`, `JWT_AUDIENCE`.
+    /// `JWT_SECRET`, `JWT_PUBLIC_KEY`, or `JWKS_URL`, `JWT_ALGORITHMS`, `JWT_ISSUER`, `JWT_AUDIENCE`.
     pub(crate) tokens: Option<token::Policy>,
     /// `ANONYMOUS`: `true` lets requests without credentials in.
     pub(crate) anonymous: bool,
@@ -70,8 +70,9 @@ impl Settings {
         };
 
         // All that is missing at once: a newcomer lacks most of it.
-        let tokens_or_anonymous =
-            ["JWT_SECRET", "JWKS_URL", "ANONYMOUS"].into_iter().any(|name| value(name).is_some());
+        let tokens_or_anonymous = ["JWT_SECRET", "JWT_PUBLIC_KEY", "JWKS_URL", "ANONYMOUS"]
+            .into_iter()
+            .any(|name| value(name).is_some());
         let missing: Vec<_> = [
             ("BACKENDS", value("BACKENDS").is_none()),
             ("EDGE_KEY", value("EDGE_KEY").is_none()),
@@ -94,6 +95,7 @@ impl Settings {
         let secret = value("JWT_SECRET");
         let tokens = token::Settings {
             secret: secret.clone(),
+            public_key: value("JWT_PUBLIC_KEY"),
             jwks: value("JWKS_URL"),
             algorithms: value("JWT_ALGORITHMS").map(|list| words(&list)),
             issuer: value("JWT_ISSUER"),

@@ -4,7 +4,7 @@ use std::{cell::RefCell, collections::HashMap, time::Duration};
 
 use http::Method;
 use shared::{
-    credentials,
+    credentials::{self, TokenParameter},
     identity::{self, Bound, Purpose, Statement},
     refusal::{Kind, Refusal},
     remote::Remote,
@@ -153,10 +153,11 @@ fn signed(
 pub(crate) fn without_credentials(
     request: &web_sys::Request,
     head: &Head,
+    parameter: Option<&TokenParameter>,
 ) -> Result<(web_sys::Headers, Option<String>), JsValue> {
     let headers = web_sys::Headers::new_with_headers(&request.headers())?;
     let mut kept = head.headers.clone();
-    let query = credentials::strip(&mut kept, head.query.as_deref(), &identity::HEADER);
+    let query = credentials::strip(&mut kept, head.query.as_deref(), parameter, &identity::HEADER);
     for name in ["authorization", identity::HEADER.as_str(), "cookie", "sec-websocket-protocol"] {
         match kept.get(name).and_then(|value| value.to_str().ok()) {
             Some(value) => headers.set(name, value)?,

@@ -7,3 +7,4 @@ pub mod document;
 pub mod precondition;
 pub mod query;
 pub mod representation;
+pub mod sign_in;

@@ -4,10 +4,13 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
 use serde::Deserialize;
 use shared::{
+    credentials::TokenParameter,
     identity::EdgeKeys,
     permission::RolesClaim,
     token::{Policy, Settings},
 };
+
+use crate::follow::CollectionPath;
 
 /// A configured secret; it never shows in a log.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -44,6 +47,14 @@ pub struct AuthConfig {
     pub roles_claim: RolesClaim,
     /// Tokens that are accepted.
     pub jwt: JwtConfig,
+    /// Users with passwords.
+    pub users: Vec<UserConfig>,
+    /// A collection with more of them, as `app.users`; a change of it acts within a second.
+    pub users_collection: Option<CollectionPath>,
+    /// How many wrong passwords for one user may come from one address within a minute. Default: 10.
+    pub failures_per_minute: u32,
+    /// A query parameter that carries a token. Default: none.
+    pub query_parameter: Option<TokenParameter>,
     /// How many seconds before its credentials end a v1 client is told so; half of what is left when that is less.
     /// Default: 60.
     pub expiring_seconds: u64,
@@ -56,9 +67,28 @@ impl Default for AuthConfig {
             anonymous_public: false,
             roles_claim: RolesClaim::default(),
             jwt: JwtConfig::default(),
+            users: Vec::new(),
+            users_collection: None,
+            failures_per_minute: 10,
+            query_parameter: None,
             expiring_seconds: 60,
         }
     }
+}
+
+/// `[[auth.users]]`
+#[derive(Clone, Debug, Deserialize)]
+pub struct UserConfig {
+    /// The name.
+    pub id: String,
+    /// The password's hash: bcrypt, or argon2id.
+    pub password: Secret,
+    /// What rules go by.
+    #[serde(default)]
+    pub roles: Vec<String>,
+    /// Whatever else is known of the user, for `@user.<member>`.
+    #[serde(flatten)]
+    pub more: BTreeMap<String, serde_json::Value>,
 }
 
 /// `auth.jwt.*`
@@ -67,9 +97,12 @@ impl Default for AuthConfig {
 pub struct JwtConfig {
     /// The secret of HS256, HS384, HS512: at least 32 bytes.
     pub secret: Option<Secret>,
+    /// A public key as PEM, of RSA, P-256, or Ed25519.
+    pub public_key: Option<String>,
     /// The https address of a JSON Web Key Set (http on the loopback interface).
     pub jwks: Option<String>,
-    /// The accepted algorithms. Default: `["HS256"]` with a secret, `["RS256", "ES256"]` with a key set.
+    /// The accepted algorithms. Default: `["HS256"]` with a secret, `["RS256", "ES256"]` with a key
+    /// set, what the key is for with a public key.
     pub algorithms: Option<Vec<String>>,
     /// The `iss` that a token must have. Required with a key set.
     pub issuer: Option<String>,
@@ -118,6 +151,7 @@ impl JwtConfig {
     pub(super) fn policy(&self) -> Result<Option<Policy>, String> {
         let settings = Settings {
             secret: self.secret.as_ref().map(|secret| secret.expose().to_owned()),
+            public_key: self.public_key.clone(),
             jwks: self.jwks.clone(),
             algorithms: self.algorithms.clone(),
             issuer: self.issuer.clone(),

@@ -1,28 +1,36 @@
-//! Who calls: a token of the caller's own, or what the edge says in a signed statement.
+//! Who calls: a token, a password, or a ticket of the caller's own, or what the edge says in a signed statement.
 
+mod attempts;
 mod config;
 mod key_server;
+mod password;
 mod replay;
 mod signature;
+mod tickets;
+mod users;
 
 use std::{
     net::IpAddr,
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use shared::{
-    credentials::Credentials,
+    credentials::{Basic, Credentials, Presented, TokenParameter},
     edge_definitions::{Collection, Settings, Signed},
     identity::{self, Bound, Claims, EdgeKeys, Identity, Purpose, Received},
     name::Namespace,
     origin::Verdict,
     refusal::{Kind, Refusal},
     request::Head,
+    ticket::{self, TicketId},
     token::{KeySource, Policy, Unverified},
 };
 
-pub use self::config::{AuthConfig, EdgeConfig, Secret};
-use self::{key_server::KeyServer, replay::Replay};
+pub use self::config::{AuthConfig, EdgeConfig, Secret, UserConfig};
+pub(crate) use self::users::Users;
+use self::{key_server::KeyServer, replay::Replay, tickets::Tickets};
+use crate::{follow::CollectionPath, seal::PositionKey, sessions::Sessions};
 
 /// Who sent a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +45,10 @@ pub struct Caller {
     pub from_edge: bool,
     /// What the edge found of the `Origin`; `None` when the backend has to judge it.
     pub origin: Option<Verdict>,
+    /// Whether the credentials are such as browsers send on their own.
+    pub ambient: bool,
+    /// The ticket that was shown. It counts once: it is burned when the stream is open.
+    pub ticket: Option<TicketId>,
 }
 
 /// An edge worker that asks for definitions or settings; made only by [`Authenticator::authenticate_edge`].
@@ -55,6 +67,16 @@ pub struct Authenticator {
     edge_required: bool,
     deployment: String,
     replay: Replay,
+    parameter: Option<TokenParameter>,
+    users: Option<Arc<Users>>,
+    shared: Option<Shared>,
+}
+
+/// What all nodes of the deployment share, in MongoDB.
+#[derive(Debug)]
+struct Shared {
+    key: Arc<PositionKey>,
+    tickets: Tickets,
 }
 
 impl Authenticator {
@@ -62,6 +84,7 @@ impl Authenticator {
     /// credentials is not refused here.
     pub fn new(auth: &AuthConfig, edge: &EdgeConfig, admits_anonymous: bool) -> Result<Self, String> {
         let policy = auth.jwt.policy()?;
+        users::check(&auth.users)?;
         let edge_keys = edge.checked_keys()?;
         if let Some(secret) = &auth.jwt.secret
             && edge_keys.contains_secret(secret.expose())
@@ -82,18 +105,62 @@ impl Authenticator {
             edge_required: edge.required,
             deployment: edge.audience.clone(),
             replay: Replay::default(),
+            parameter: auth.query_parameter.clone(),
+            users: None,
+            shared: None,
         })
     }
 
-    /// Who sent the request: 401 for bad credentials, or for none where some are needed; 503 when the keys to judge by
-    /// cannot be fetched.
-    pub async fn authenticate(&self, request: &Head, now: SystemTime) -> Result<Caller, Refusal> {
+    /// Takes users of the configuration and of a collection, and tickets. The error names the key and what it takes.
+    pub fn with_database(
+        mut self,
+        auth: &AuthConfig,
+        client: &mongodb::Client,
+        key: Arc<PositionKey>,
+        sessions: &Arc<Sessions>,
+    ) -> Result<Self, String> {
+        if !auth.users.is_empty() || auth.users_collection.is_some() {
+            let collection = auth.users_collection.clone().map(|path| (client.clone(), path));
+            let users = Users::new(&auth.users, collection, auth.failures_per_minute, Arc::clone(sessions))?;
+            self.users = Some(users);
+        }
+        let tickets = Tickets::new(client.clone(), key.database(), &self.edge_keys, &self.deployment);
+        self.shared = Some(Shared { key, tickets });
+        Ok(self)
+    }
+
+    /// The users, to be followed where they are in a collection.
+    pub(crate) fn users(&self) -> Option<(&Arc<Users>, &CollectionPath)> {
+        let users = self.users.as_ref()?;
+        users.collection().map(|collection| (users, collection))
+    }
+
+    /// Whether names with passwords are accepted.
+    pub fn takes_basic(&self) -> bool {
+        self.users.is_some()
+    }
+
+    /// The query parameter that carries a token, if there is one.
+    pub fn token_parameter(&self) -> Option<&TokenParameter> {
+        self.parameter.as_ref()
+    }
+
+    /// Who sent the request: 401 for bad credentials, or for none where some are needed; 503 when what to judge by cannot be
+    /// had. `path` is the canonical one, where the request's fits an address.
+    pub async fn authenticate(
+        &self,
+        request: &Head,
+        path: Option<&str>,
+        now: SystemTime,
+    ) -> Result<Caller, Refusal> {
         let now = unix_seconds(now);
         if let Some(received) = self.received(request, Purpose::Request, now)? {
             let statement = received.statement;
-            if statement.identity == Identity::Anonymous {
+            match &statement.identity {
                 // The edge's setting does not open what the backend's keeps closed.
-                self.admit_anonymous()?;
+                Identity::Anonymous => self.admit_anonymous()?,
+                // What it keeps of a user may be older than the last change.
+                Identity::Verified(claims) => self.check_user(claims).await?,
             }
             return Ok(Caller {
                 expires_at: statement.identity.claims().map(Claims::session_end),
@@ -101,17 +168,35 @@ impl Authenticator {
                 client_address: statement.client.or(request.peer),
                 from_edge: true,
                 origin: Some(statement.origin),
+                ambient: statement.ambient,
+                ticket: statement.ticket,
             });
         }
         if self.edge_required {
             return Err(refused("Tailrace-Identity is missing: this backend is reached through the edge"));
         }
-        let identity = match Credentials::of(&request.headers, request.query.as_deref())? {
+        let presented = Credentials::of(&request.headers, request.query.as_deref(), self.parameter.as_ref())?;
+        let (mut ticket, mut ambient) = (None, false);
+        let identity = match presented {
             None => {
                 self.admit_anonymous()?;
                 Identity::Anonymous
             }
-            Some(credentials) => Identity::Verified(self.verify_token(credentials.token(), now).await?),
+            Some(presented) => {
+                ambient = presented.ambient;
+                Identity::Verified(match presented.credentials {
+                    Credentials::Token(token) => self.verify_token(&token, now).await?,
+                    Credentials::Basic(basic) => self.sign_in(&basic, request.peer).await?,
+                    Credentials::Ticket(shown) => {
+                        let shared = self.shared()?;
+                        let path = path.unwrap_or_default();
+                        let (claims, id) = shared.tickets.verify(&shown, path, &shared.key, now).await?;
+                        self.check_user(&claims).await?;
+                        ticket = Some(id);
+                        claims
+                    }
+                })
+            }
         };
         Ok(Caller {
             expires_at: identity.claims().map(Claims::session_end),
@@ -119,7 +204,64 @@ impl Authenticator {
             client_address: request.peer,
             from_edge: false,
             origin: None,
+            ambient,
+            ticket,
         })
+    }
+
+    async fn sign_in(&self, basic: &Basic, address: Option<IpAddr>) -> Result<Claims, Refusal> {
+        match &self.users {
+            Some(users) => users.sign_in(basic, address).await,
+            None => Err(refused("passwords are not accepted here, expected a Bearer token")),
+        }
+    }
+
+    /// 401 when the claims are of a user who was changed or removed since they were read.
+    pub async fn check_user(&self, claims: &Claims) -> Result<(), Refusal> {
+        match &self.users {
+            _ if claims.version().is_none() => Ok(()),
+            Some(users) => users.check(claims).await,
+            None => Err(refused("passwords are not accepted here, expected a Bearer token")),
+        }
+    }
+
+    fn shared(&self) -> Result<&Shared, Refusal> {
+        self.shared.as_ref().ok_or_else(|| refused("tickets are not accepted here"))
+    }
+
+    /// A ticket for the stream at a canonical path, and when it runs out, in Unix seconds.
+    pub async fn issue_ticket(
+        &self,
+        claims: &Claims,
+        stream: &str,
+        now: SystemTime,
+    ) -> Result<(String, u64), Refusal> {
+        let (shared, now) = (self.shared()?, unix_seconds(now));
+        let ticket = shared.tickets.issue(claims, stream, &shared.key, now).await?;
+        Ok((ticket, now + ticket::LIFETIME))
+    }
+
+    /// Takes the ticket that was shown; 401 when it was taken before.
+    pub async fn burn_ticket(&self, caller: &Caller) -> Result<(), Refusal> {
+        match &caller.ticket {
+            Some(ticket) => self.shared()?.tickets.burn(ticket).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Who somebody is whose name and password an edge worker shows, signed for it.
+    pub async fn user_for_edge(&self, request: &Head, now: SystemTime) -> Result<Signed, Refusal> {
+        let received = self.received(request, Purpose::Credentials, unix_seconds(now))?;
+        let received =
+            received.ok_or_else(|| refused("Tailrace-Identity is missing: this address is for the edge"))?;
+        let Some(Presented { credentials: Credentials::Basic(basic), .. }) =
+            Credentials::of(&request.headers, None, None)?
+        else {
+            return Err(refused("Basic credentials are missing"));
+        };
+        let claims = self.sign_in(&basic, received.statement.client).await?;
+        let keys = self.edge_keys.only(&received.key_id);
+        Ok(Signed::user(&basic, &claims, &keys, &self.deployment).expect("the asker's key is there"))
     }
 
     /// The claims of a token that came by another way than with a request; judged like one that did.
@@ -176,7 +318,7 @@ impl Authenticator {
         let token = Unverified::parse(token, policy)?;
         let fetched;
         let key = match (policy.keys(), &self.key_server) {
-            (KeySource::Secret(key), _) => key,
+            (KeySource::Secret(key) | KeySource::Public(key), _) => key,
             (KeySource::Jwks(_), Some(server)) => {
                 fetched = server.key(token.algorithm(), token.key_id()).await?;
                 &fetched

@@ -90,7 +90,7 @@ fn with_edge() -> EdgeConfig {
 }
 
 async fn judged(authenticator: &Authenticator, head: &Head) -> Result<Caller, String> {
-    authenticator.authenticate(head, now()).await.map_err(|refusal| refusal.to_string())
+    authenticator.authenticate(head, None, now()).await.map_err(|refusal| refusal.to_string())
 }
 
 #[tokio::test]
@@ -163,7 +163,7 @@ async fn key_server(keys: Value) -> (AuthConfig, Arc<AtomicUsize>) {
         algorithms: Some(["RS256", "PS256", "ES256"].map(str::to_owned).to_vec()),
         issuer: Some("https://id.example".into()),
         audience: Some("tailrace".into()),
-        secret: None,
+        ..JwtConfig::default()
     };
     (AuthConfig { jwt, ..AuthConfig::default() }, asked)
 }
@@ -227,8 +227,11 @@ fn edge_keys(secret: &str) -> EdgeKeys {
 
 fn stated(identity: Identity, purpose: Purpose, secret: &str) -> Head {
     let bound = Bound::new("GET", "node.example", "/messages/_streams/all", None);
-    let statement =
-        Statement { identity, client: Some(Ipv4Addr::new(198, 51, 100, 9).into()), origin: Verdict::Own };
+    let statement = Statement {
+        identity,
+        origin: Verdict::Own,
+        ..Statement::of_edge(Some(Ipv4Addr::new(198, 51, 100, 9).into()))
+    };
     let signed =
         sign(&statement, purpose, &bound, &edge_keys(secret), "tailrace", rand(), unix_seconds(now()));
     request(&[("tailrace-identity", &signed.unwrap())])

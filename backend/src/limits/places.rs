@@ -209,6 +209,8 @@ mod tests {
             client_address: Some(address(client)),
             from_edge,
             origin: None,
+            ambient: false,
+            ticket: None,
         }
     }
 

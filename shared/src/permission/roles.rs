@@ -46,7 +46,9 @@ impl RolesClaim {
     pub fn of(&self, identity: &Identity) -> Vec<String> {
         let Some(claims) = identity.claims() else { return vec![UNAUTHENTICATED.to_owned()] };
         let mut roles = vec![AUTHENTICATED.to_owned()];
-        let named: Vec<String> = match reach(&claims.document(), &self.0) {
+        // The setting is for tokens: a user's document has them where RESTHeart has.
+        let path = if claims.version().is_some() { "roles" } else { &self.0 };
+        let named: Vec<String> = match reach(&claims.document(), path) {
             Some(Bson::String(names)) => names.split_whitespace().map(str::to_owned).collect(),
             Some(Bson::Array(names)) => names.iter().filter_map(Bson::as_str).map(str::to_owned).collect(),
             _ => Vec::new(),

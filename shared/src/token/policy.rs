@@ -1,6 +1,6 @@
 //! Which tokens are accepted: the settings, and what they come to when they are right.
 
-use super::{Algorithm, Family};
+use super::{Algorithm, Family, pem};
 use crate::{jwks::Key, remote::Remote};
 
 /// The settings as written, by the backend's configuration or the worker's variables.
@@ -8,6 +8,8 @@ use crate::{jwks::Key, remote::Remote};
 pub struct Settings {
     /// The secret of HS256 and its kin.
     pub secret: Option<String>,
+    /// A public key as PEM.
+    pub public_key: Option<String>,
     /// The address of a JSON Web Key Set.
     pub jwks: Option<String>,
     /// The accepted algorithms; without them, HS256 for a secret, RS256 and ES256 for a key set.
@@ -23,6 +25,7 @@ pub struct Settings {
 #[expect(missing_docs, reason = "each is the field of Settings of that name")]
 pub enum Setting {
     Secret,
+    PublicKey,
     Jwks,
     Algorithms,
     Issuer,
@@ -34,6 +37,7 @@ impl Setting {
     pub const fn key(self) -> &'static str {
         match self {
             Self::Secret => "auth.jwt.secret",
+            Self::PublicKey => "auth.jwt.public-key",
             Self::Jwks => "auth.jwt.jwks",
             Self::Algorithms => "auth.jwt.algorithms",
             Self::Issuer => "auth.jwt.issuer",
@@ -45,6 +49,7 @@ impl Setting {
     pub const fn variable(self) -> &'static str {
         match self {
             Self::Secret => "JWT_SECRET",
+            Self::PublicKey => "JWT_PUBLIC_KEY",
             Self::Jwks => "JWKS_URL",
             Self::Algorithms => "JWT_ALGORITHMS",
             Self::Issuer => "JWT_ISSUER",
@@ -67,6 +72,8 @@ pub struct SettingFault {
 pub enum KeySource {
     /// One shared secret.
     Secret(Key),
+    /// One public key.
+    Public(Key),
     /// A key set at an address.
     Jwks(Remote),
 }
@@ -84,19 +91,29 @@ impl Settings {
     /// Checks the settings. `None` when no tokens are configured at all.
     pub fn check(self) -> Result<Option<Policy>, SettingFault> {
         let fault = |setting, message: String| Err(SettingFault { setting, message });
-        let keys = match (&self.secret, &self.jwks) {
-            (Some(_), Some(_)) => {
+        let keys = match (&self.secret, &self.public_key, &self.jwks) {
+            (Some(_), None, Some(_)) => {
                 return fault(Setting::Jwks, "set beside a secret, expected one of the two".to_owned());
             }
-            (Some(secret), None) => match Key::secret(secret.as_bytes()) {
+            (Some(_), Some(_), _) => {
+                return fault(Setting::PublicKey, "set beside a secret, expected one of the two".to_owned());
+            }
+            (None, Some(_), Some(_)) => {
+                return fault(Setting::Jwks, "set beside a public key, expected one of the two".to_owned());
+            }
+            (Some(secret), None, None) => match Key::secret(secret.as_bytes()) {
                 Ok(key) => KeySource::Secret(key),
                 Err(message) => return fault(Setting::Secret, message),
             },
-            (None, Some(address)) => match Remote::parse(address) {
+            (None, Some(public), None) => match pem::key(public) {
+                Ok(key) => KeySource::Public(key),
+                Err(message) => return fault(Setting::PublicKey, message),
+            },
+            (None, None, Some(address)) => match Remote::parse(address) {
                 Ok(remote) => KeySource::Jwks(remote),
                 Err(message) => return fault(Setting::Jwks, message),
             },
-            (None, None) => {
+            (None, None, None) => {
                 let orphan = [
                     (Setting::Algorithms, self.algorithms.is_some()),
                     (Setting::Issuer, self.issuer.is_some()),
@@ -108,10 +125,8 @@ impl Settings {
                 };
             }
         };
-        let with_secret = matches!(keys, KeySource::Secret(_));
         let algorithms = match &self.algorithms {
-            None if with_secret => vec![Algorithm::HS256],
-            None => vec![Algorithm::RS256, Algorithm::ES256],
+            None => keys.usual_algorithms(),
             Some(names) => {
                 let mut algorithms = Vec::new();
                 for name in names {
@@ -122,9 +137,7 @@ impl Settings {
                             format!("{name:?} unknown, expected some of {}", all.join(", ")),
                         );
                     };
-                    // A key set that could serve an HMAC would let anyone sign who can read it.
-                    if with_secret != (algorithm.family() == Family::Hmac) {
-                        let source = if with_secret { "a secret" } else { "a key set" };
+                    if let Err(source) = keys.go_with(algorithm) {
                         return fault(Setting::Algorithms, format!("{name} does not go with {source}"));
                     }
                     algorithms.push(algorithm);
@@ -135,7 +148,7 @@ impl Settings {
                 algorithms
             }
         };
-        if !with_secret {
+        if matches!(keys, KeySource::Jwks(_)) {
             for (setting, value) in [(Setting::Issuer, &self.issuer), (Setting::Audience, &self.audience)] {
                 if value.as_ref().is_none_or(String::is_empty) {
                     return fault(setting, "missing, expected beside a key set".to_owned());
@@ -143,6 +156,31 @@ impl Settings {
             }
         }
         Ok(Some(Policy { keys, algorithms, issuer: self.issuer, audience: self.audience }))
+    }
+}
+
+impl KeySource {
+    fn usual_algorithms(&self) -> Vec<Algorithm> {
+        match self {
+            Self::Jwks(_) => vec![Algorithm::RS256, Algorithm::ES256],
+            Self::Secret(key) | Self::Public(key) => vec![match key.family() {
+                Family::Hmac => Algorithm::HS256,
+                Family::Rsa => Algorithm::RS256,
+                Family::P256 => Algorithm::ES256,
+                Family::Ed25519 => Algorithm::EdDSA,
+            }],
+        }
+    }
+
+    /// Whether such keys are for this algorithm; if not, what they are. A key that everybody may read could serve an HMAC,
+    /// and then anyone could sign.
+    fn go_with(&self, algorithm: Algorithm) -> Result<(), &'static str> {
+        match self {
+            Self::Secret(_) if algorithm.family() != Family::Hmac => Err("a secret"),
+            Self::Jwks(_) if algorithm.family() == Family::Hmac => Err("a key set"),
+            Self::Public(key) if algorithm.family() != key.family() => Err("this public key"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -243,6 +281,25 @@ mod tests {
                 "\"none\" unknown, expected some of HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, EdDSA",
             ),
             (
+                Settings { public_key: Some(crate::token::pem::ED25519_KEY.into()), ..key_set() },
+                Setting::Jwks,
+                "set beside a public key, expected one of the two",
+            ),
+            (
+                Settings {
+                    public_key: Some(crate::token::pem::ED25519_KEY.into()),
+                    algorithms: Some(vec!["HS256".into()]),
+                    ..Settings::default()
+                },
+                Setting::Algorithms,
+                "HS256 does not go with this public key",
+            ),
+            (
+                Settings { public_key: Some("a secret".into()), ..Settings::default() },
+                Setting::PublicKey,
+                "no public key, expected one as -----BEGIN PUBLIC KEY-----, of RSA, P-256, or Ed25519",
+            ),
+            (
                 Settings { algorithms: Some(vec!["HS256".into()]), ..Settings::default() },
                 Setting::Algorithms,
                 "set without a secret or a key set",
@@ -259,5 +316,8 @@ mod tests {
             Settings { secret: Some(secret()), ..Settings::default() }.check().unwrap().unwrap();
         assert_eq!(with_secret.accepted_names(), "HS256");
         assert_eq!(key_set().check().unwrap().unwrap().accepted_names(), "RS256, ES256");
+        let public = Some(crate::token::pem::ED25519_KEY.to_owned());
+        let public = Settings { public_key: public, ..Settings::default() }.check().unwrap().unwrap();
+        assert_eq!(public.accepted_names(), "EdDSA");
     }
 }
