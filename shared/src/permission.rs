@@ -173,6 +173,9 @@ const PASSED_OVER: &[&str] = &["_etag"];
 
 const ANY_METHOD: &str = "*";
 
+/// The member of a user that no answer and no event shows.
+const PASSWORD: &str = "password";
+
 impl Rule {
     /// Checks a rule of the configuration, where it stands at `place`, as `permissions[1]`.
     pub fn check(document: &Document, place: &str) -> Result<Self, String> {
@@ -542,7 +545,8 @@ impl Access {
                 let held = self.roles.of(question.identity);
                 for rule in rules.iter() {
                     if let Fits::Yes(path) = rule.judge(question, &held, protected) {
-                        return rule.grant(question, &path);
+                        let grant = rule.grant(question, &path)?;
+                        return Ok(if protected { grant.without_passwords() } else { grant });
                     }
                 }
                 Err(if anonymous { unauthenticated() } else { denied() })
@@ -593,6 +597,11 @@ impl Grant {
     /// Whether the two let the same be seen and done, whichever rule says so.
     pub fn has_effect_of(&self, other: &Self) -> bool {
         self.visibility == other.visibility && self.merge == other.merge && self.given == other.given
+    }
+
+    /// No rule shows the hash of a password.
+    fn without_passwords(self) -> Self {
+        Self { visibility: self.visibility.without(PASSWORD), ..self }
     }
 
     fn describe(&self) -> String {

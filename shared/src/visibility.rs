@@ -144,6 +144,13 @@ impl Visibility {
         Self::new(None, None, Projection::default())
     }
 
+    /// The same, with a field of the documents hidden whatever else is shown.
+    #[must_use]
+    pub fn without(&self, field: &str) -> Self {
+        let projection = self.projection.clone().without(field);
+        Self::new(self.read_filter.clone(), self.write_filter.clone(), projection)
+    }
+
     /// The same without the filter of writes: what readers share does not differ by what they may write.
     #[must_use]
     pub fn of_reads(&self) -> Self {

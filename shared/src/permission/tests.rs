@@ -168,6 +168,26 @@ fn collections_of_users_and_rules_open_to_a_rule_that_names_them_only() {
 }
 
 #[test]
+fn no_rule_shows_a_password() {
+    let users =
+        vec![serde_json::from_value(json!({ "database": "app", "collection": "users" })).expect("name")];
+    let user = json!({ "roles": ["user"] });
+    for (shown, expected) in [
+        (doc! {}, doc! { "password": 0 }),
+        (doc! { "salary": 0 }, doc! { "password": 0, "salary": 0 }),
+        (doc! { "password.x": 0 }, doc! { "password": 0 }),
+        (doc! { "name": 1, "password": 1 }, doc! { "_etag": 1, "_id": 1, "name": 1 }),
+    ] {
+        let access = Access {
+            protected: users.clone(),
+            ..access(&[with(rule("/users/**"), doc! { "projectResponse": shown.clone() })])
+        };
+        let grant = decide(&access, &user, "GET", "/users/_streams/all").expect("granted");
+        assert_eq!(grant.visibility.projection().document(), expected, "{shown}");
+    }
+}
+
+#[test]
 fn without_rules_good_credentials_read_and_follow_and_nobody_writes() {
     let access = Access { mode: Mode::Holders, roles: RolesClaim::default(), protected: Vec::new() };
     assert!(decide(&access, &json!({}), "GET", "/messages").is_ok());

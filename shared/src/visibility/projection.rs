@@ -97,6 +97,15 @@ impl Projection {
         Ok(Self { manner, fields })
     }
 
+    /// The same, with a field hidden whatever else is shown.
+    pub(super) fn without(mut self, field: &str) -> Self {
+        match self.manner {
+            Manner::Exclusion => drop(self.fields.insert(field.to_owned(), Node::default())),
+            Manner::Inclusion => drop(self.fields.remove(field)),
+        }
+        self
+    }
+
     /// Whether it hides nothing.
     pub fn is_everything(&self) -> bool {
         self.fields.is_empty() && self.manner == Manner::Exclusion
