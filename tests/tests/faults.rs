@@ -213,20 +213,20 @@ async fn a_crowd_comes_back(replay_bytes: u32, most_cursors: usize) {
         println!("{written} numbers written; at most {most} cursors for {BINDINGS} bindings");
         let reconnected = usize::try_from(verdict.reconnects()).expect("not so many");
         assert!(reconnected + 20 >= reconnects, "{reconnected} of {reconnects} reconnects");
-        assert!(most >= BINDINGS, "cursors are counted");
+        assert!(most >= 1, "cursors are counted");
         assert!(most <= most_cursors, "{most} cursors for {BINDINGS} bindings");
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_that_keeps_coming_back_costs_no_more_cursors_than_bindings() {
-    a_crowd_comes_back(1024 * 1024, 12).await;
+async fn a_crowd_of_many_bindings_that_keeps_coming_back_shares_one_cursor() {
+    a_crowd_comes_back(1024 * 1024, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crowd_that_comes_back_from_further_than_memory_shares_one_cursor_a_source() {
-    a_crowd_comes_back(1, 22).await;
+    a_crowd_comes_back(1, 4).await;
 }
 
 /// The oldest time in the oplog.
