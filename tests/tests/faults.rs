@@ -175,8 +175,8 @@ async fn an_outage_of_all_members_is_silence_and_then_everything() {
     .await;
 }
 
-/// Clients of ten bindings leave and come back at random; each source has one more cursor, at the most, for those to whom its
-/// memory does not reach.
+/// Clients of ten bindings leave and come back at random. They share one source, with one more cursor at the most, for those
+/// to whom its memory does not reach.
 async fn a_crowd_comes_back(replay_bytes: u32, most_cursors: usize) {
     const BINDINGS: usize = 10;
     bounded(async {
