@@ -1,10 +1,23 @@
 //! Whether the process is up, and whether it can serve.
 
+use std::time::Duration;
+
 use http::Method;
-use shared::{refusal::Refusal, request::Head};
+use shared::{
+    refusal::{Kind, Refusal},
+    request::Head,
+};
+use tokio::time::timeout;
 use warp::reply::Response;
 
 use crate::{answer, app::App, mongo};
+
+/// Probes wait a second, unless they are told otherwise.
+const ANSWERS_WITHIN: Duration = Duration::from_millis(900);
+
+fn away() -> Refusal {
+    Refusal::new(Kind::Unavailable, "MongoDB is not reachable")
+}
 
 const METHODS: &str = "GET, HEAD, OPTIONS";
 
@@ -25,6 +38,7 @@ pub fn health(head: &Head) -> Result<Response, Refusal> {
 pub async fn ready(app: &App, head: &Head) -> Result<Response, Refusal> {
     check_method(head)?;
     app.catalog.followed_now()?;
-    app.mongo.ready().await.map_err(|error| mongo::refusal(&error))?;
+    let asked = timeout(ANSWERS_WITHIN, app.mongo.ready()).await;
+    asked.map_err(|_| away())?.map_err(|error| mongo::refusal(&error))?;
     Ok(answer::json(r#"{"status":"ready"}"#.to_owned()))
 }

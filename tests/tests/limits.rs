@@ -320,16 +320,20 @@ async fn two_thousand_half_sent_requests_hold_no_more_than_the_places_of_their_a
             let _ = stream.write_all(b"GET /_health HTTP/1.1\r\nhost:").await;
             half_sent.push(stream);
         }
-        until("what is over the limit is turned away", async || {
-            node.hits(Limit::ConnectionsPerAddress).await > 1_799.5
+        // On a busy machine the first are too late before the last have come: their places were taken again.
+        until("each holds a place, or has been turned away", async || {
+            let connections = node.admin.figure("connections").await;
+            let turned_away = node.hits(Limit::ConnectionsPerAddress).await;
+            connections + turned_away + node.hits(Limit::HeaderTime).await > 1_999.5
         })
         .await;
         assert!(node.admin.figure("connections").await < 201.0);
+        assert!(node.hits(Limit::ConnectionsPerAddress).await > 999.5);
         let mut socket = node.open(node.ask("log/_streams/all")).await.expect("others come in");
         node.database.post("log", r#"{"n": 1}"#).await;
         assert_eq!(socket.event().await["fullDocument"]["n"], 1);
         until("what arrives too late is closed", async || node.admin.figure("connections").await < 1.5).await;
-        assert!(node.hits(Limit::HeaderTime).await > 199.5);
+        assert!(node.hits(Limit::HeaderTime).await > 199.5, "every place was held until it was too late");
     })
     .await;
 }
