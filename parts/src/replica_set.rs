@@ -105,6 +105,11 @@ impl ReplicaSet {
         format!("mongodb://{}/?replicaSet={NAME}", hosts.join(","))
     }
 
+    /// The id of a member's process.
+    pub fn process(&self, member: usize) -> Result<u32> {
+        Ok(self.running(member)?.id())
+    }
+
     /// Kills a member as a crash would. Its data stays.
     pub fn kill(&mut self, member: usize) {
         self.members[member].process = None;

@@ -14,6 +14,7 @@ use tokio::time::sleep;
 
 use super::Server;
 use super::generator::{self, Generator};
+use super::processor::processor_time;
 use super::report::Report;
 use super::rounds::alternate;
 
@@ -134,16 +135,4 @@ impl Way {
         figures["deliveries_per_second"] = json!(events / seconds);
         Ok(figures)
     }
-}
-
-/// The processor time of a process up to now, in seconds (`proc_pid_stat(5)`).
-fn processor_time(process: u32) -> Result<f64> {
-    /// What Linux has had for decades, whatever the kernel's own is: `USER_HZ`.
-    const TICKS_PER_SECOND: f64 = 100.0;
-    let path = format!("/proc/{process}/stat");
-    let stat = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    // The second field is a name in parentheses, which may hold anything.
-    let (_, fields) = stat.rsplit_once(") ").context("no name in stat")?;
-    let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<f64>);
-    Ok(ticks.sum::<Result<f64, _>>()? / TICKS_PER_SECOND)
 }

@@ -1,10 +1,12 @@
 //! `cargo xtask bench`: measurements on this machine.
 
 mod attack;
+mod bindings;
 mod fanout;
 mod generator;
 mod idle;
 mod plot;
+mod processor;
 mod report;
 mod rounds;
 mod slow;
@@ -30,6 +32,8 @@ enum Bench {
     Fanout(fanout::Options),
     /// What an attack from one address costs those who behave.
     Attack(attack::Options),
+    /// What ten thousand values cost beside one.
+    Bindings(bindings::Options),
     /// What one client that reads nothing costs those who read.
     Slow(slow::Options),
 }
@@ -60,6 +64,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         Bench::Idle => idle::run(&Server::start().await?.backend).await,
         Bench::Attack(options) => attack::run(&Server::start_with(attack::limits).await?, options).await,
         Bench::Fanout(options) => fanout::run(&Server::start().await?, options).await,
+        Bench::Bindings(options) => bindings::run(&Server::start().await?, options).await,
         Bench::Slow(options) => slow::run(&Server::start().await?, options).await,
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct Options {
     /// The server, as `http://host:port`.
     #[arg(long)]
     server: String,
-    /// The address of the stream.
+    /// The address of the stream; `{n}` in it is the number of the client.
     #[arg(long)]
     path: String,
     /// How many clients.
@@ -50,7 +50,7 @@ struct Taken {
 pub(crate) async fn run(options: Options) -> Result<()> {
     let mut orders = orders();
     let sockets: Vec<TcpStream> = stream::iter(0..options.count)
-        .map(|_| subscribe(&options.server, &options.path))
+        .map(|number| subscribe(&options.server, options.path.replace("{n}", &number.to_string())))
         .buffer_unordered(AT_ONCE)
         .try_collect()
         .await?;
@@ -101,7 +101,7 @@ impl Taken {
 }
 
 /// A WebSocket of this stream in the plain form.
-async fn subscribe(server: &str, path: &str) -> Result<TcpStream> {
+async fn subscribe(server: &str, path: String) -> Result<TcpStream> {
     let answer = Request::get(path).upgrade().open(server).await?;
     ensure!(answer.status == StatusCode::SWITCHING_PROTOCOLS, "the upgrade is answered {}", answer.status);
     let (socket, read) = answer.into_upgraded();

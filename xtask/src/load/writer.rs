@@ -26,6 +26,9 @@ pub(crate) struct Options {
     /// Documents in one insert: those of one insert come in one reply of the change stream.
     #[arg(long, default_value_t = 1)]
     batch: u32,
+    /// How many names the documents have, in turn: `name` is a number below it.
+    #[arg(long, default_value_t = 1)]
+    names: u32,
     /// Bytes of padding in a document.
     #[arg(long)]
     padding: usize,
@@ -40,12 +43,17 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut orders = orders();
     let mut goes = false;
+    let mut name = 0;
     println!("{}", json!({ "rate": options.rate }));
     loop {
         tokio::select! {
             _ = ticks.tick(), if goes => {
-                let document = doc! { "at": i64::try_from(now())?, "padding": &padding };
-                collection.insert_many((0..options.batch).map(|_| &document)).await.context("an insert")?;
+                let at = i64::try_from(now())?;
+                let documents = (0..options.batch).map(|_| {
+                    name = (name + 1) % options.names;
+                    doc! { "at": at, "name": name, "padding": &padding }
+                });
+                collection.insert_many(documents).await.context("an insert")?;
             }
             order = orders.recv() => {
                 let Some(order) = order else { return Ok(()) };
