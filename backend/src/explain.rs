@@ -1,14 +1,20 @@
-//! `tailrace check-config --explain METHOD PATH --as CLAIMS`: which rule decides about a request, and why.
+//! What a configuration comes to, told to people.
+//!
+//! - `tailrace check-config --explain METHOD PATH --as CLAIMS`: which rule decides about a request, and why;
+//! - `tailrace explain ADDRESS`: what becomes of a stream, in `stream`.
 
-use std::time::Duration;
+mod stream;
+
+use std::{sync::Arc, time::Duration};
 
 use bson::DateTime;
 use http::Method;
 use shared::{
     identity::{Claims, Identity},
-    permission::Question,
+    permission::{Access, Question},
 };
 
+pub use self::stream::{Asked, stream};
 use crate::{
     config::{Config, ConfigError},
     mongo::Mongo,
@@ -16,7 +22,7 @@ use crate::{
     sessions::Sessions,
 };
 
-/// How long MongoDB has to give the stored rules.
+/// How long MongoDB has to answer each question.
 const READS_WITHIN: Duration = Duration::from_secs(10);
 
 /// The lines to print. `target` is a path, with or without a query; `claims` are those of a token, as JSON.
@@ -29,29 +35,11 @@ pub async fn explain(
     target: &str,
     claims: Option<&str>,
 ) -> Result<Vec<String>, ConfigError> {
-    let wrong = |what: String| ConfigError(what);
     let method: Method =
-        method.parse().map_err(|_| wrong(format!("--explain {method}: expected a method")))?;
-    let identity = match claims {
-        None => Identity::Anonymous,
-        Some(text) => match serde_json::from_str(text) {
-            Ok(serde_json::Value::Object(claims)) => Identity::Verified(Claims::new(claims, u64::MAX)),
-            _ => return Err(wrong(format!("--as {text}: expected the claims as a JSON object"))),
-        },
-    };
+        method.parse().map_err(|_| ConfigError(format!("--explain {method}: expected a method")))?;
+    let identity = identity(claims)?;
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-    let permissions = Permissions::new(config, &mongo.operations, std::sync::Arc::new(Sessions::default()));
-    let permissions = permissions.map_err(ConfigError)?;
-    if let Some(collection) = permissions.collection() {
-        match tokio::time::timeout(READS_WITHIN, permissions.read()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(wrong(format!("permissions-collection {collection}: {error}"))),
-            Err(_) => {
-                return Err(wrong(format!("permissions-collection {collection}: MongoDB does not answer")));
-            }
-        }
-    }
-    let access = permissions.current().map_err(|refusal| wrong(refusal.to_string()))?;
+    let access = access(config, mongo).await?;
     let address = match config.mounts(mongo.default_database())?.resolve(path) {
         Ok(address) => address,
         Err(refusal) => return Ok(vec![format!("refused  {}", access.unresolved(&identity, refusal))]),
@@ -65,6 +53,31 @@ pub async fn explain(
         now: DateTime::now(),
     }));
     Ok(lines)
+}
+
+/// Who calls, with the claims that `--as` gives.
+fn identity(claims: Option<&str>) -> Result<Identity, ConfigError> {
+    let Some(text) = claims else { return Ok(Identity::Anonymous) };
+    match serde_json::from_str(text) {
+        Ok(serde_json::Value::Object(claims)) => Ok(Identity::Verified(Claims::new(claims, u64::MAX))),
+        _ => Err(ConfigError(format!("--as {text}: expected the claims as a JSON object"))),
+    }
+}
+
+/// What decides, with the rules of MongoDB's collection read if there is one.
+async fn access(config: &Config, mongo: &Mongo) -> Result<Arc<Access>, ConfigError> {
+    let permissions =
+        Permissions::new(config, &mongo.operations, Arc::new(Sessions::default())).map_err(ConfigError)?;
+    if let Some(collection) = permissions.collection() {
+        let told =
+            |why: &dyn std::fmt::Display| ConfigError(format!("permissions-collection {collection}: {why}"));
+        match tokio::time::timeout(READS_WITHIN, permissions.read()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(told(&error)),
+            Err(_) => return Err(told(&"MongoDB does not answer")),
+        }
+    }
+    permissions.current().map_err(|refusal| ConfigError(refusal.to_string()))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use tailrace::{
     admin,
     app::App,
     config::{Config, ConfigError, Flags},
-    explain::explain,
+    explain::{self, Asked, explain},
     logging,
     metrics::Metrics,
     server, tls,
@@ -39,6 +39,26 @@ enum Command {
         /// The claims of the caller's token, as JSON; without them it is an anonymous caller.
         #[arg(long = "as", value_name = "CLAIMS", requires = "explain")]
         claims: Option<String>,
+    },
+    /// Tells what becomes of a stream: what MongoDB evaluates once for many clients, what the node does for each, and why
+    /// clients share a cursor or do not.
+    Explain {
+        #[command(flatten)]
+        options: Options,
+        /// The path of the stream, as /messages/_streams/mine.
+        address: String,
+        /// The variables of a client, as JSON.
+        #[arg(long)]
+        avars: Option<String>,
+        /// The claims of the caller's token, as JSON; without them it is an anonymous caller.
+        #[arg(long = "as", value_name = "CLAIMS")]
+        claims: Option<String>,
+        /// A file that declares the stream, as JSON: then MongoDB is not asked what is declared.
+        #[arg(long, value_name = "FILE")]
+        definition: Option<PathBuf>,
+        /// Takes the collection for one that records pre- and post-images.
+        #[arg(long)]
+        images: bool,
     },
 }
 
@@ -82,6 +102,11 @@ fn main() -> ExitCode {
         Command::Serve(options) => serve(&options),
         Command::CheckConfig { options, explain, claims } => {
             check(&options, explain.as_deref(), claims.as_deref())
+        }
+        Command::Explain { options, address, avars, claims, definition, images } => {
+            let (avars, claims) = (avars.as_deref(), claims.as_deref());
+            let definition = definition.as_deref();
+            explain_stream(&options, &Asked { address: &address, avars, claims, definition, images })
         }
     };
     match result {
@@ -157,6 +182,20 @@ fn check(options: &Options, explained: Option<&[String]>, claims: Option<&str>) 
             for line in lines.map_err(|error| error.to_string())? {
                 println!("{line}");
             }
+        }
+        Ok(())
+    })
+}
+
+fn explain_stream(options: &Options, asked: &Asked<'_>) -> Result<(), String> {
+    let config = options.load().map_err(|error| error.to_string())?;
+    runtime()?.block_on(async {
+        let mongo = tailrace::mongo::Mongo::new(&config.mongodb, &Metrics::default())
+            .await
+            .map_err(|error| error.to_string())?;
+        let lines = explain::stream(&config, &mongo, asked).await.map_err(|error| error.to_string())?;
+        for line in lines {
+            println!("{line}");
         }
         Ok(())
     })

@@ -7,6 +7,7 @@ use bson::doc;
 use crate::{
     definition::Binding,
     matcher::Matcher,
+    planner::Own,
     visibility::{Screened, Visibility},
 };
 
@@ -17,7 +18,7 @@ pub struct Following {
     source: Arc<Screened>,
     source_key: Arc<[u8]>,
     wanted: Option<Wanted>,
-    own: Option<String>,
+    own: Option<Own>,
 }
 
 /// Which events of a source are for one caller.
@@ -36,9 +37,9 @@ impl Following {
         let key = key(&[binding.as_bytes(), visibility.as_bytes(), &[u8::from(images)]]);
         let plan = match alone.plan(binding, visibility) {
             Ok(plan) => plan,
-            Err(reason) => {
+            Err(own) => {
                 let source_key = Arc::clone(&key);
-                return Self { key, source: Arc::new(alone), source_key, wanted: None, own: Some(reason) };
+                return Self { key, source: Arc::new(alone), source_key, wanted: None, own: Some(own) };
             }
         };
         let shared = alone.shared(&plan);
@@ -73,8 +74,8 @@ impl Following {
     }
 
     /// Why the cursor is only for callers with the same values and the same view, if it is.
-    pub fn own(&self) -> Option<&str> {
-        self.own.as_deref()
+    pub fn own(&self) -> Option<&Own> {
+        self.own.as_ref()
     }
 }
 
@@ -97,6 +98,7 @@ mod tests {
     use super::*;
     use crate::{
         definition::Definitions,
+        planner::{Origin, Reason},
         variables::{OperatorCheck, ServerVariables, Variables},
         visibility::Template,
     };
@@ -155,7 +157,8 @@ mod tests {
         assert_eq!(projected.own(), None);
         assert!(!projected.source().ahead().is_empty());
         let both = following(&stages, r#"{"n":1}"#, &doc! { "tenant": "a" }, &hidden);
-        assert_eq!(both.own(), Some("a filter of documents before hidden fields"));
+        let own = Own { origin: Origin::Permission, reason: Reason::FilterOfHidden };
+        assert_eq!(both.own(), Some(&own));
     }
 
     #[test]

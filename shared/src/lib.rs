@@ -23,6 +23,7 @@ pub mod definition;
 pub mod edge_definitions;
 pub mod escape;
 pub mod event_json;
+pub mod explanation;
 pub mod following;
 pub mod identity;
 pub mod jwks;

@@ -11,7 +11,7 @@
 //! - `path` finds the values that a dotted path reaches;
 //! - `condition` is what operators ask of one value, `bits` and `pattern` some of them;
 //! - `expression` is what stands in `$expr`;
-//! - `index` finds the few of many filters that a document can match, by `key`;
+//! - `index` finds the few of many filters that a document can match, by the `way` that leads to each, and by `key`;
 //! - `filter` reads a filter, and knows what is supported.
 
 mod bits;
@@ -24,13 +24,14 @@ mod number;
 mod order;
 mod path;
 mod pattern;
+mod way;
 
 use std::{fmt, sync::Arc};
 
 use bson::{Document, RawDocument};
 
-pub use self::index::Index;
-use self::{condition::Test, expression::Expression, path::Path};
+use self::{condition::Test, expression::Expression, path::Path, way::Way};
+pub use self::{index::Index, way::Lookup};
 
 /// A filter, compiled. Cloning it copies nothing.
 #[derive(Clone, Debug)]
@@ -58,6 +59,11 @@ impl Matcher {
         let mut paths = Vec::new();
         self.0.reads(&mut paths);
         paths
+    }
+
+    /// How an [`Index`] finds it.
+    pub fn lookup(&self) -> Lookup {
+        Lookup::by(Way::to(&self.0).as_ref())
     }
 
     /// Whether `document` matches: an event, or any other document.

@@ -14,8 +14,11 @@
 //!
 //! For anything else the binding has a source of its own, and the plan says why.
 
+mod reason;
+
 use bson::{Bson, Document, doc};
 
+pub use self::reason::{Origin, Own, Reason};
 use crate::{
     definition::{Binding, Resolved},
     matcher::Matcher,
@@ -25,31 +28,45 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Plan {
     source: Binding,
+    /// Where each stage of the source comes from.
+    origins: Vec<Origin>,
+    filters: Vec<Evaluated>,
     matcher: Option<Matcher>,
-    own: Option<String>,
+    own: Option<Own>,
+}
+
+/// A filter that is evaluated on the events of the source.
+#[derive(Clone, Debug)]
+pub struct Evaluated {
+    /// Where it comes from.
+    pub origin: Origin,
+    /// What of it MongoDB does not evaluate.
+    pub filter: Document,
+    matcher: Matcher,
 }
 
 impl Plan {
     /// The plan for a binding behind `view`: filters on events that come before its stages, such as a permission's. They
     /// are taken to differ from binding to binding.
     pub fn new(view: &[Document], binding: &Binding) -> Self {
-        let view = view.iter().map(|filter| Resolved {
-            stage: doc! { "$match": filter.clone() },
-            varying: filter.keys().cloned().collect(),
+        let view = view.iter().map(|filter| {
+            let varying = filter.keys().cloned().collect();
+            (Origin::Permission, Resolved { stage: doc! { "$match": filter.clone() }, varying })
         });
-        let stages: Vec<Resolved> = view.chain(binding.stages()).collect();
+        let stages = binding.stages().map(|(index, resolved)| (Origin::Stage(index), resolved));
+        let stages: Vec<(Origin, Resolved)> = view.chain(stages).collect();
         match Split::of(&stages) {
-            Ok(split) => {
-                let matcher = (!split.filters.is_empty()).then(|| Matcher::all(split.filters));
-                Self { source: Binding::shared(split.pipeline, binding.options()), matcher, own: None }
+            Ok(Split { origins, pipeline, filters, .. }) => {
+                let matchers = filters.iter().map(|evaluated| evaluated.matcher.clone());
+                let matcher = (!filters.is_empty()).then(|| Matcher::all(matchers));
+                let source = Binding::shared(pipeline, binding.options());
+                Self { source, origins, filters, matcher, own: None }
             }
-            Err(reason) => {
-                let pipeline = stages.into_iter().map(|resolved| resolved.stage).collect();
-                Self {
-                    source: Binding::shared(pipeline, binding.options()),
-                    matcher: None,
-                    own: Some(reason),
-                }
+            Err(own) => {
+                let (origins, pipeline) =
+                    stages.into_iter().map(|(origin, resolved)| (origin, resolved.stage)).unzip();
+                let source = Binding::shared(pipeline, binding.options());
+                Self { source, origins, filters: Vec::new(), matcher: None, own: Some(own) }
             }
         }
     }
@@ -59,48 +76,67 @@ impl Plan {
         &self.source
     }
 
+    /// The stages of the source, with what each comes from.
+    pub fn stages(&self) -> impl Iterator<Item = (Origin, &Document)> {
+        self.origins.iter().copied().zip(self.source.pipeline())
+    }
+
     /// What an event of the source must match to be one of the binding; none where all do.
     pub fn matcher(&self) -> Option<&Matcher> {
         self.matcher.as_ref()
     }
 
+    /// What the matcher is made of.
+    pub fn filters(&self) -> &[Evaluated] {
+        &self.filters
+    }
+
     /// Why variables are left to MongoDB, and so a source of its own; none where no variable is.
-    pub fn own(&self) -> Option<&str> {
-        self.own.as_deref()
+    pub fn own(&self) -> Option<&Own> {
+        self.own.as_ref()
     }
 }
 
 #[derive(Default)]
 struct Split {
     pipeline: Vec<Document>,
-    filters: Vec<Matcher>,
+    /// Where each of these stages comes from.
+    origins: Vec<Origin>,
+    filters: Vec<Evaluated>,
     /// The paths that the filters read.
     reads: Vec<Vec<String>>,
 }
 
 impl Split {
-    fn of(stages: &[Resolved]) -> Result<Self, String> {
+    fn of(stages: &[(Origin, Resolved)]) -> Result<Self, Own> {
         let mut split = Self::default();
-        if stages.iter().all(|resolved| resolved.varying.is_empty()) {
-            split.pipeline = stages.iter().map(|resolved| resolved.stage.clone()).collect();
-            return Ok(split);
-        }
-        for Resolved { stage, varying } in stages {
+        let is_fixed = stages.iter().all(|(_, resolved)| resolved.varying.is_empty());
+        for (origin, Resolved { stage, varying }) in stages {
             let Some((operator, argument)) = stage.iter().next() else { continue };
-            if let Some(impure) = impure(operator, argument) {
-                return Err(format!("{impure} differs from cursor to cursor"));
-            }
-            match (operator.as_str(), argument) {
-                ("$match", Bson::Document(filter)) => split.add(filter, varying)?,
-                _ if !varying.is_empty() => return Err(format!("a variable in {operator}")),
-                _ => split.move_ahead(stage, operator, argument)?,
-            }
+            let taken = if is_fixed {
+                split.leave(*origin, stage.clone());
+                Ok(())
+            } else if let Some(impure) = impure(operator, argument) {
+                Err(Reason::Differs(impure.to_owned()))
+            } else {
+                match (operator.as_str(), argument) {
+                    ("$match", Bson::Document(filter)) => split.add(*origin, filter, varying),
+                    _ if !varying.is_empty() => Err(Reason::Variable { operator: operator.clone() }),
+                    _ => split.move_ahead(*origin, stage, operator, argument),
+                }
+            };
+            taken.map_err(|reason| Own { origin: *origin, reason })?;
         }
         Ok(split)
     }
 
+    fn leave(&mut self, origin: Origin, stage: Document) {
+        self.pipeline.push(stage);
+        self.origins.push(origin);
+    }
+
     /// A `$match`, of which these members have variables. What has none and cannot fail is for MongoDB.
-    fn add(&mut self, filter: &Document, varying: &[String]) -> Result<(), String> {
+    fn add(&mut self, origin: Origin, filter: &Document, varying: &[String]) -> Result<(), Reason> {
         let mut fixed = Document::new();
         let mut rest = Document::new();
         for (key, value) in filter {
@@ -111,37 +147,39 @@ impl Split {
             if is_fixed { &mut fixed } else { &mut rest }.insert(key, value.clone());
         }
         if !fixed.is_empty() {
-            self.pipeline.push(doc! { "$match": fixed });
+            self.leave(origin, doc! { "$match": fixed });
         }
         if !rest.is_empty() {
-            let matcher = Matcher::compile(&rest).map_err(|unsupported| format!("$match.{unsupported}"))?;
+            let matcher = Matcher::compile(&rest).map_err(Reason::Unsupported)?;
             self.reads.extend(matcher.reads());
-            self.filters.push(matcher);
+            self.filters.push(Evaluated { origin, filter: rest, matcher });
         }
         Ok(())
     }
 
     /// Any other stage without variables: it runs ahead of the filters that stand before it.
-    fn move_ahead(&mut self, stage: &Document, operator: &str, argument: &Bson) -> Result<(), String> {
+    fn move_ahead(
+        &mut self,
+        origin: Origin,
+        stage: &Document,
+        operator: &str,
+        argument: &Bson,
+    ) -> Result<(), Reason> {
+        let operator_of = || operator.to_owned();
         match Kept::of(operator, argument) {
             Some(kept) => {
                 if let Some(read) = self.reads.iter().find(|read| !kept.keeps(read)) {
-                    let read = if read.is_empty() { "the event".to_owned() } else { read.join(".") };
-                    return Err(format!("{operator} changes {read}, which a $match before it reads"));
+                    return Err(Reason::Changes { operator: operator_of(), path: read.clone() });
                 }
             }
-            None if !self.filters.is_empty() => {
-                return Err(format!("{operator} behind a $match with a variable"));
-            }
+            None if !self.filters.is_empty() => return Err(Reason::Computes { operator: operator_of() }),
             // MongoDB itself may take a $match ahead of it, which then keeps bad events away.
             None if !never_fails(operator, argument) => {
-                return Err(format!(
-                    "{operator} may fail on events that a $match with a variable keeps away"
-                ));
+                return Err(Reason::MayFail { operator: operator_of() });
             }
             None => {}
         }
-        self.pipeline.push(stage.clone());
+        self.leave(origin, stage.clone());
         Ok(())
     }
 }
@@ -340,6 +378,10 @@ mod tests {
         plan_behind(&[], stages, r#"{"n": "ada", "v": 5}"#)
     }
 
+    fn reason_of(plan: &Plan) -> Option<String> {
+        plan.own().map(|own| own.reason.to_string())
+    }
+
     fn named() -> Bson {
         bson!({"$match": {"fullDocument.name": {"$var": "n"}}})
     }
@@ -356,7 +398,7 @@ mod tests {
     #[track_caller]
     fn assert_own(stages: &Bson, reason: &str) {
         let plan = plan(stages.clone());
-        assert_eq!(plan.own(), Some(reason), "{stages}");
+        assert_eq!(reason_of(&plan).as_deref(), Some(reason), "{stages}");
         assert!(plan.matcher().is_none());
         assert_eq!(plan.source().pipeline().len(), stages.as_array().unwrap().len());
     }
@@ -553,7 +595,10 @@ mod tests {
         assert_eq!(one.source(), other.source());
         let read = bson!([{"$project": {"fullDocument.body": 1}}]);
         let plan = plan_behind(&[doc! { "fullDocument.tenant": "a" }], read, "{}");
-        assert_eq!(plan.own(), Some("$project changes fullDocument.tenant, which a $match before it reads"));
+        assert_eq!(
+            plan.own().unwrap().to_string(),
+            "stages[0]: $project changes fullDocument.tenant, which a $match before it reads"
+        );
         assert_eq!(plan.source().pipeline()[0], doc! { "$match": { "fullDocument.tenant": "a" } });
     }
 }

@@ -28,8 +28,8 @@ pub(crate) struct Resolved {
 #[derive(Clone, Debug)]
 pub struct Binding {
     pipeline: Vec<Document>,
-    /// The members with variables of each stage.
-    varying: Vec<Vec<String>>,
+    /// Of each stage its place in the definition, and the members with variables.
+    written: Vec<(usize, Vec<String>)>,
     options: StreamOptions,
     values: Document,
     /// Pipeline and options as BSON.
@@ -59,24 +59,24 @@ impl Binding {
     ) -> Result<Self, Refusal> {
         let mut bound = Bound { client, server, used: Document::new() };
         let is_bound = |name: &str| lookup(client, server, name).is_some();
-        let (mut pipeline, mut varying) = (Vec::new(), Vec::new());
-        for stage in stages {
+        let (mut pipeline, mut written) = (Vec::new(), Vec::new());
+        for (index, stage) in stages.iter().enumerate() {
             if let Some(resolved) = stage.resolve(&mut bound, &is_bound)? {
                 pipeline.push(resolved.stage);
-                varying.push(resolved.varying);
+                written.push((index, resolved.varying));
             }
         }
         let bytes = bytes(&pipeline, options).map_err(|error| {
             Refusal::new(Kind::BadVariables, format!("a variable is no BSON value: {error}"))
         })?;
-        Ok(Self { pipeline, varying, options, values: bound.used, bytes })
+        Ok(Self { pipeline, written, options, values: bound.used, bytes })
     }
 
     /// Stages that are the same for several bindings, out of stages that were bound.
     pub(crate) fn shared(pipeline: Vec<Document>, options: StreamOptions) -> Self {
         let bytes = bytes(&pipeline, options).expect("what was bound is BSON");
-        let varying = vec![Vec::new(); pipeline.len()];
-        Self { pipeline, varying, options, values: Document::new(), bytes }
+        let written = (0..pipeline.len()).map(|index| (index, Vec::new())).collect();
+        Self { pipeline, written, options, values: Document::new(), bytes }
     }
 
     /// What equality goes by.
@@ -84,10 +84,10 @@ impl Binding {
         &self.bytes
     }
 
-    /// The stages with what varies in them.
-    pub(crate) fn stages(&self) -> impl Iterator<Item = Resolved> {
-        let stages = self.pipeline.iter().cloned().zip(self.varying.iter().cloned());
-        stages.map(|(stage, varying)| Resolved { stage, varying })
+    /// The stages with what varies in them, each with its place in the definition.
+    pub(crate) fn stages(&self) -> impl Iterator<Item = (usize, Resolved)> {
+        let stages = self.pipeline.iter().cloned().zip(self.written.iter().cloned());
+        stages.map(|(stage, (index, varying))| (index, Resolved { stage, varying }))
     }
 
     /// The stages for MongoDB.

@@ -13,11 +13,11 @@ use std::{
 use bson::{RawBson, RawBsonRef, RawDocument};
 
 use super::{
-    Matcher, Predicate,
-    condition::{Operand, Relation, Test},
+    Matcher,
     key::{self, Limit, Ordered},
     order::Bracket,
     path::{Leaf, Path},
+    way::Way,
 };
 
 /// Filters under the names of their owners.
@@ -94,7 +94,8 @@ impl<K: Clone + Eq + Hash> Index<K> {
     /// Adds a filter, in the place of the one that `key` had.
     pub fn insert(&mut self, key: K, matcher: Matcher) {
         self.remove(&key);
-        let accesses = self.accesses(&matcher.0).map_or_else(Vec::new, |found| found.accesses);
+        let way = Way::to(&matcher.0);
+        let accesses = way.map_or_else(Vec::new, |way| self.accesses(&way).accesses);
         let accesses: Vec<(usize, Access)> =
             accesses.into_iter().map(|(path, access)| (self.field(path), access)).collect();
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -157,47 +158,36 @@ impl<K: Clone + Eq + Hash> Index<K> {
         })
     }
 
-    /// The accesses of which a matching document has at least one; none where there are no such.
+    /// The accesses of which a matching document has at least one.
     ///
     /// Where several would do, those that lead to the fewest others: what all filters ask alike does not tell them apart.
-    fn accesses(&self, predicate: &Predicate) -> Option<Found> {
-        match predicate {
-            Predicate::All(predicates) => predicates
-                .iter()
-                .filter_map(|predicate| self.accesses(predicate))
-                .min_by_key(|found| found.others),
-            Predicate::Any(predicates) => {
-                let mut all = Found { accesses: Vec::new(), others: 0 };
-                for predicate in predicates {
-                    let found = self.accesses(predicate)?;
+    fn accesses(&self, way: &Way<'_>) -> Found {
+        match way {
+            Way::Equal(path, values) => {
+                self.found(path, values.iter().map(|value| self.equal(value)).collect())
+            }
+            Way::From(path, value) => self.found(path, vec![Access::From(Limit((*value).clone()))]),
+            Way::UpTo(path, value) => self.found(path, vec![Access::UpTo(Limit((*value).clone()))]),
+            Way::Any(ways) => {
+                let found = ways.iter().map(|way| self.accesses(way));
+                found.min_by_key(|found| found.others).unwrap_or_default()
+            }
+            Way::All(ways) => {
+                ways.iter().map(|way| self.accesses(way)).fold(Found::default(), |mut all, found| {
                     all.accesses.extend(found.accesses);
                     all.others += found.others;
-                }
-                (!all.accesses.is_empty()).then_some(all)
+                    all
+                })
             }
-            Predicate::Field(path, test) => self.accesses_of_test(path, test),
-            Predicate::Not(_) | Predicate::Expression(_) => None,
         }
     }
 
-    fn accesses_of_test(&self, path: &Path, test: &Test) -> Option<Found> {
-        let accesses = match test {
-            Test::Compare(Relation::Equal, operand) => vec![self.equal(operand.value())],
-            Test::Compare(relation, operand) => vec![limit(*relation, operand)?],
-            Test::In(any) => {
-                let values = any.values()?;
-                values.iter().map(|value| self.equal(value)).collect()
-            }
-            _ => return None,
-        };
+    fn found(&self, path: &Path, accesses: Vec<Access>) -> Found {
         let field = self.fields.iter().find(|field| field.path == *path);
         let others = |access: &Access| field.map_or(0, |field| field.others(access));
         // An event has one value there, mostly.
         let others = accesses.iter().map(others).max().unwrap_or_default();
-        (!accesses.is_empty()).then(|| Found {
-            accesses: accesses.into_iter().map(|access| (path.clone(), access)).collect(),
-            others,
-        })
+        Found { accesses: accesses.into_iter().map(|access| (path.clone(), access)).collect(), others }
     }
 
     fn equal(&self, value: &RawBson) -> Access {
@@ -206,25 +196,11 @@ impl<K: Clone + Eq + Hash> Index<K> {
     }
 }
 
+#[derive(Default)]
 struct Found {
     accesses: Vec<(Path, Access)>,
     /// How many filters they lead to already.
     others: usize,
-}
-
-fn limit(relation: Relation, operand: &Operand) -> Option<Access> {
-    // Null, NaN, and the two ends compare in ways of their own.
-    let value = operand.value().as_raw_bson_ref();
-    let bracket = Bracket::of(Some(value));
-    if matches!(bracket, Bracket::MinKey | Bracket::Null | Bracket::MaxKey) || operand.is_nan() {
-        return None;
-    }
-    let limit = Limit(operand.value().clone());
-    match relation {
-        Relation::Less | Relation::LessOrEqual => Some(Access::UpTo(limit)),
-        Relation::Greater | Relation::GreaterOrEqual => Some(Access::From(limit)),
-        Relation::Equal => None,
-    }
 }
 
 fn hash(value: Option<RawBsonRef<'_>>, hashing: &RandomState) -> u64 {

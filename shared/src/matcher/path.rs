@@ -36,6 +36,12 @@ impl Path {
         dotted.split('.').map(part).collect::<Option<Arc<_>>>().map(Self)
     }
 
+    /// As it is written.
+    pub(super) fn dotted(&self) -> String {
+        let names: Vec<&str> = self.0.iter().map(|part| part.name.as_str()).collect();
+        names.join(".")
+    }
+
     /// Its parts, as far as none can be a place in an array.
     pub(super) fn before_places(&self) -> Vec<String> {
         self.0.iter().take_while(|part| part.index.is_none()).map(|part| part.name.clone()).collect()

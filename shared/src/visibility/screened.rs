@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     definition::{Before, Binding, FullDocument, StreamOptions},
-    planner::Plan,
+    planner::{Origin, Own, Plan, Reason},
 };
 
 /// The operations on one document.
@@ -104,22 +104,23 @@ impl Screened {
     }
 
     /// The plan by which callers with other values and filters can share a cursor; or why they cannot.
-    pub(crate) fn plan(&self, binding: &Binding, visibility: &Visibility) -> Result<Plan, String> {
+    pub(crate) fn plan(&self, binding: &Binding, visibility: &Visibility) -> Result<Plan, Own> {
+        let own = |origin, reason| Err(Own { origin, reason });
         if self.judge.is_some() {
-            return Err("pre- and post-images, which are judged for each caller".to_owned());
+            return own(Origin::Images, Reason::Judged);
         }
         let filter = visibility.read_filter();
         if filter.is_some() && !visibility.projection().is_everything() {
-            return Err("a filter of documents before hidden fields".to_owned());
+            return own(Origin::Permission, Reason::FilterOfHidden);
         }
         if filter.is_some() && binding.options().full_document == FullDocument::Off {
-            return Err("a filter of documents that the events do not show".to_owned());
+            return own(Origin::Permission, Reason::FilterOfUnseen);
         }
         let view: Vec<Document> =
             filter.map(|filter| stages::on_member(filter, "fullDocument")).into_iter().collect();
         let plan = Plan::new(&view, binding);
         match plan.own() {
-            Some(reason) => Err(reason.to_owned()),
+            Some(own) => Err(own.clone()),
             None => Ok(plan),
         }
     }

@@ -1,0 +1,147 @@
+//! Why a binding has a source of its own, as data: for who writes definitions and permissions.
+
+use std::fmt;
+
+use crate::matcher::Unsupported;
+
+/// What a stage or a filter of a plan comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The permission: its `readFilter` and `projectResponse`.
+    Permission,
+    /// A stage of the definition, by its place among them.
+    Stage(usize),
+    /// The recorded pre- and post-images.
+    Images,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Permission => f.write_str("permission"),
+            Self::Stage(index) => write!(f, "stages[{index}]"),
+            Self::Images => f.write_str("images"),
+        }
+    }
+}
+
+/// What stands in the way of sharing, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Own {
+    /// Where.
+    pub origin: Origin,
+    /// What.
+    pub reason: Reason,
+}
+
+impl fmt::Display for Own {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.origin, self.reason)
+    }
+}
+
+/// Why callers with other values, or with other filters of their permissions, cannot share a cursor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The stage holds what comes out differently in each cursor: `$$NOW`, `$rand`.
+    Differs(String),
+    /// A variable stands in a stage other than `$match`.
+    Variable {
+        /// The stage's operator.
+        operator: String,
+    },
+    /// A `$match` that only MongoDB evaluates exactly.
+    Unsupported(Unsupported),
+    /// The stage would change what a `$match` before it reads.
+    Changes {
+        /// The stage's operator.
+        operator: String,
+        /// What that `$match` reads; empty for the whole event.
+        path: Vec<String>,
+    },
+    /// The stage computes, behind a `$match` with a variable.
+    Computes {
+        /// The stage's operator.
+        operator: String,
+    },
+    /// The stage stands before a `$match` with a variable, and may fail on events that this one keeps away.
+    MayFail {
+        /// The stage's operator.
+        operator: String,
+    },
+    /// Both images of a change are judged, by the values and the filter of one caller.
+    Judged,
+    /// A `readFilter` and a `projectResponse` together: the filter may ask for what the projection hides.
+    FilterOfHidden,
+    /// A `readFilter`, and events that do not show the document that it asks about: `fullDocument` is `off`.
+    FilterOfUnseen,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Differs(what) => write!(f, "{what} differs from cursor to cursor"),
+            Self::Variable { operator } => write!(f, "a variable in {operator}"),
+            Self::Unsupported(unsupported) => write!(f, "$match.{unsupported}"),
+            Self::Changes { operator, path } if path.is_empty() => {
+                write!(f, "{operator} changes the event, which a $match before it reads")
+            }
+            Self::Changes { operator, path } => {
+                write!(f, "{operator} changes {}, which a $match before it reads", path.join("."))
+            }
+            Self::Computes { operator } => write!(f, "{operator} behind a $match with a variable"),
+            Self::MayFail { operator } => {
+                write!(f, "{operator} may fail on events that a $match with a variable keeps away")
+            }
+            Self::Judged => f.write_str("pre- and post-images, which are judged for each caller"),
+            Self::FilterOfHidden => f.write_str("a filter of documents before hidden fields"),
+            Self::FilterOfUnseen => f.write_str("a filter of documents that the events do not show"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use bson::doc;
+
+    use super::*;
+    use crate::matcher::Matcher;
+
+    #[test]
+    fn each_reason_has_its_text() {
+        let operator = || "$set".to_owned();
+        let unsupported = Matcher::compile(&doc! { "a": { "$regex": "(?=a)" } }).unwrap_err();
+        for (reason, text) in [
+            (Reason::Differs("$$NOW".to_owned()), "$$NOW differs from cursor to cursor"),
+            (Reason::Variable { operator: operator() }, "a variable in $set"),
+            (Reason::Unsupported(unsupported), "$match.a.$regex: a special group is not evaluated here"),
+            (
+                Reason::Changes { operator: operator(), path: vec!["a".to_owned(), "b".to_owned()] },
+                "$set changes a.b, which a $match before it reads",
+            ),
+            (
+                Reason::Changes { operator: operator(), path: Vec::new() },
+                "$set changes the event, which a $match before it reads",
+            ),
+            (Reason::Computes { operator: operator() }, "$set behind a $match with a variable"),
+            (
+                Reason::MayFail { operator: operator() },
+                "$set may fail on events that a $match with a variable keeps away",
+            ),
+            (Reason::Judged, "pre- and post-images, which are judged for each caller"),
+            (Reason::FilterOfHidden, "a filter of documents before hidden fields"),
+            (Reason::FilterOfUnseen, "a filter of documents that the events do not show"),
+        ] {
+            assert_eq!(reason.to_string(), text);
+        }
+        let own = Own { origin: Origin::Stage(2), reason: Reason::Judged };
+        assert!(own.to_string().starts_with("stages[2]: pre- and post-images"));
+        assert_eq!(
+            [Origin::Permission, Origin::Images].map(|origin| origin.to_string()),
+            ["permission", "images"]
+        );
+    }
+}
