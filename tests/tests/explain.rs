@@ -1,0 +1,90 @@
+//! `tailrace explain`: what is told of a stream is what happens to its clients.
+
+use std::process::Command;
+
+use bson::doc;
+use parts::backend::{self, Profile};
+use tailrace_tests::{Database, Front, front::addresses};
+
+const STREAMS: &str = r#"{"streams": [
+    {"uri": "mine", "stages": [
+        {"$match": {"operationType": "insert", "fullDocument.name": {"$var": "n"}}}, {"$unset": "fullDocument.secret"}
+    ]},
+    {"uri": "above", "stages": [{"$match": {"fullDocument.price": {"$gt": {"$var": "n"}}}}]},
+    {"uri": "like", "stages": [{"$match": {"fullDocument.name": {"$ne": {"$var": "n"}}}}]},
+    {"uri": "dear", "stages": [
+        {"$match": {"fullDocument.name": {"$var": "n"}}}, {"$set": {"twice": {"$multiply": ["$fullDocument.n", 2]}}}
+    ]},
+    {"uri": "images", "fullDocumentBeforeChange": "whenAvailable", "stages": [
+        {"$match": {"fullDocument.name": {"$var": "n"}}}
+    ]}
+]}"#;
+
+/// The lines that the program prints, read from the metadata.
+async fn explained(database: &Database, stream: &str, more: &[&str]) -> Vec<String> {
+    let program = backend::build(Profile::Debug).expect("the program is built");
+    let output = Command::new(program)
+        .args(["explain", &database.path(&format!("things/_streams/{stream}"))])
+        .args(more)
+        .env("TAILRACE_MONGODB__URI", &addresses().await.mongodb)
+        .env("TAILRACE_MOUNTS", r#"[{what = "*", where = "/"}]"#)
+        .env("TAILRACE_AUTH__ANONYMOUS", "true")
+        .output()
+        .expect("the program runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    assert!(output.status.success(), "{}", text(output.stderr));
+    text(output.stdout).lines().map(str::to_owned).collect()
+}
+
+/// How many cursors two clients with different values have, as the lines say.
+async fn cursors_of_two(database: &Database, stream: &str) -> usize {
+    let values = ["1", "2"].map(|n| format!(r#"things/_streams/{stream}?avars={{"n":{n}}}"#));
+    let _one = database.connect(&values[0]).await;
+    let _other = database.connect(&values[1]).await;
+    database.cursors("things").await
+}
+
+#[tokio::test]
+async fn a_shared_stream_is_told_with_its_stages_and_the_way_to_its_clients() {
+    let database = Front::Native.database().await;
+    database.put("things", STREAMS).await;
+    let lines = explained(&database, "mine", &["--avars", r#"{"n": "ada"}"#]).await;
+    assert_eq!(
+        lines,
+        [
+            format!("stream   {} of {}.things", database.path("things/_streams/mine"), database.name)
+                .as_str(),
+            r#"values   { "n": "ada" }"#,
+            "cursor   one, shared by all for whom MongoDB evaluates the same",
+            r#"options  { "fullDocument": "updateLookup", "fullDocumentBeforeChange": "off" }"#,
+            r#"mongodb  stages[0]: { "$match": { "operationType": "insert" } }"#,
+            r#"mongodb  stages[1]: { "$unset": "fullDocument.secret" }"#,
+            r#"node     stages[0]: { "fullDocument.name": "ada" }"#,
+            "index    hash of fullDocument.name",
+        ]
+    );
+    for (stream, index) in [
+        ("above", "index    ordered range of fullDocument.price"),
+        ("like", "index    scan: each event is asked"),
+    ] {
+        let lines = explained(&database, stream, &["--avars", r#"{"n": 1}"#]).await;
+        assert_eq!(lines.last().map(String::as_str), Some(index));
+        assert_eq!(cursors_of_two(&database, stream).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_for_each_binding_is_told_with_its_reason() {
+    let database = Front::Native.database().await;
+    let recording = doc! { "create": "things", "changeStreamPreAndPostImages": { "enabled": true } };
+    database.mongo.run_command(recording).await.expect("the collection");
+    database.put("things", STREAMS).await;
+    for (stream, reason) in [
+        ("dear", "stages[1]: $set behind a $match with a variable"),
+        ("images", "images: pre- and post-images, which are judged for each caller"),
+    ] {
+        let lines = explained(&database, stream, &["--avars", r#"{"n": 1}"#]).await;
+        assert_eq!(lines[2], format!("cursor   one for each binding, because of {reason}"));
+        assert_eq!(cursors_of_two(&database, stream).await, 2);
+    }
+}
