@@ -8,12 +8,18 @@ export interface UpdateDescription {
   truncatedArrays?: { field: string; newSize: number }[];
 }
 
+/** What names a document: its `_id`, and in a sharded collection more. */
+export interface DocumentKey {
+  _id: unknown;
+  [shardKey: string]: unknown;
+}
+
 /** One change. The values are relaxed Extended JSON with dates as `{"$date": <milliseconds>}`. */
 export interface ChangeEvent<T> {
   operationType: 'insert' | 'update' | 'replace' | 'delete' | (string & {});
   /** The document as it is by now, not as the event left it; null when it is gone, and on a delete. */
   fullDocument: T | null;
-  documentKey: { _id: unknown; [shardKey: string]: unknown } | null;
+  documentKey: DocumentKey | null;
   updateDescription: UpdateDescription | null;
   /** What the definition's stages set. */
   [member: string]: unknown;
@@ -47,6 +53,24 @@ export interface Event<T> {
   position?: Position | undefined;
 }
 
+/**
+ * A document comes into view that was there already: take it in as if it were new. Told where the collection records pre-
+ * and post-images, and the stream has a filter of documents.
+ */
+export interface Enter<T> {
+  type: 'enter';
+  /** The change by which it comes. */
+  event: ChangeEvent<T>;
+  position?: Position | undefined;
+}
+
+/** A document goes out of view, or is deleted: take it out. Told where `enter` is. */
+export interface Leave {
+  type: 'leave';
+  documentKey: DocumentKey;
+  position?: Position | undefined;
+}
+
 /** Events were lost. The stream is open again, and `ready` follows: load the data then, and what comes continues from there. */
 export interface Gap {
   type: 'gap';
@@ -63,4 +87,4 @@ export interface Failure {
 }
 
 /** What a stream hands to its consumer, in order. */
-export type Item<T> = Ready | Snapshot<T> | SnapshotEnd | Event<T> | Gap | Failure;
+export type Item<T> = Ready | Snapshot<T> | SnapshotEnd | Event<T> | Enter<T> | Leave | Gap | Failure;

@@ -12,8 +12,9 @@ export interface LiveQueryOptions<T, Complete extends boolean = false> extends W
   /** The order of `documents`; that of their arrival unless given. */
   compare?: ((a: T, b: T) => number) | undefined;
   /**
-   * Your promise that the stream tells of every document that leaves: its stages let deletes pass, and match on nothing
-   * that can change. A stream that matches on `fullDocument` tells of neither, and the documents that left stay here.
+   * Your promise that the stream tells of every document that leaves: the collection records pre- and post-images and the
+   * stream has a view, which brings `leave`; or its stages let deletes pass, and match on nothing that can change. Another
+   * stream that matches on `fullDocument` tells of neither, and the documents that left stay here.
    */
   complete?: Complete | undefined;
 }
@@ -108,7 +109,11 @@ export class LiveQuery<T, Complete extends boolean = boolean> {
             if (this.#status === 'live') this.#become('stale');
             break;
           case 'event':
+          case 'enter':
             if (this.#apply(item.event)) this.#changed();
+            break;
+          case 'leave':
+            if (this.#documents.delete(keyOf(item.documentKey._id))) this.#changed();
         }
       }
     } catch (error) {
@@ -179,7 +184,8 @@ function idOf(document: unknown): string {
 /**
  * Keeps the documents of a stream: those of its snapshot (`snapshot: true`) or of `load`, and all changes behind them.
  *
- * A filter can make a document leave without an event. So `complete` is false, unless you promise that this stream's does not.
+ * Without recorded images a filter can make a document leave without a word. So `complete` is false, unless you promise that
+ * this stream's does not.
  */
 export function liveQuery<T = Record<string, unknown>, Complete extends boolean = false>(
   url: string | URL,

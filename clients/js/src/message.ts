@@ -1,4 +1,4 @@
-import type { ChangeEvent, Position } from './item.js';
+import type { ChangeEvent, DocumentKey, Position } from './item.js';
 
 /** The protocol in which this client prefers to be spoken to, and the one that every server knows. */
 export const V1 = 'tailrace.v1.json';
@@ -9,6 +9,8 @@ export type Message<T> =
   | { type: 'ready' | 'snapshotEnd' | 'keepalive'; position: Position }
   | { type: 'snapshot'; document: T }
   | { type: 'event'; position?: Position; event: ChangeEvent<T> }
+  | { type: 'enter'; position: Position; event: ChangeEvent<T> }
+  | { type: 'leave'; position: Position; documentKey: DocumentKey }
   | { type: 'gap'; reason: string; position: Position }
   | { type: 'error'; code: number | string; position: Position }
   | { type: 'expiring' };

@@ -1,4 +1,4 @@
-import { watch, StreamError, type ChangeEvent, type Gap, type UpdateDescription, type WatchOptions } from './index.js';
+import { watch, StreamError, type ChangeEvent, type DocumentKey, type Gap, type UpdateDescription, type WatchOptions } from './index.js';
 
 /** A change event as the Realm Web SDK gave it. */
 export interface RealmChangeEvent<T> {
@@ -94,7 +94,12 @@ function watchCollection<T>(
           throw new StreamError(`events were lost: ${value.reason}`);
         }
       }
-      if (value.type === 'event') {
+      if (value.type === 'leave') {
+        // A Realm SDK had no word for it but this one.
+        const key = ejson ? (ejson.deserialize(value.documentKey) as DocumentKey) : value.documentKey;
+        return { done: false, value: shaped(deleteOf(key), value.position, db, coll) };
+      }
+      if (value.type === 'event' || value.type === 'enter') {
         const event = (ejson ? ejson.deserialize(value.event) : value.event) as ChangeEvent<T>;
         return { done: false, value: shaped(event, value.position, db, coll) };
       }
@@ -115,6 +120,10 @@ function watchCollection<T>(
     [Symbol.asyncIterator]: () => generator,
   } as AsyncGenerator<RealmChangeEvent<T>, undefined>;
   return generator;
+}
+
+function deleteOf(documentKey: DocumentKey): ChangeEvent<never> {
+  return { operationType: 'delete', documentKey, fullDocument: null, updateDescription: null };
 }
 
 function shaped<T>(

@@ -223,7 +223,10 @@ export class Session<T> {
         this.#inSnapshot = false;
         return this.#pushAt({ type: 'snapshotEnd', position: message.position }, 0);
       case 'event':
-        return this.#pushAt({ type: 'event', event: message.event, position: message.position }, text.length);
+      case 'enter':
+        return this.#pushAt({ type: message.type, event: message.event, position: message.position }, text.length);
+      case 'leave':
+        return this.#pushAt({ type: 'leave', documentKey: message.documentKey, position: message.position }, text.length);
       case 'error':
         return this.#pushAt({ type: 'error', code: message.code, position: message.position }, text.length);
       case 'keepalive':

@@ -1,5 +1,5 @@
 import { Delivery } from './delivery.js';
-import type { Event, Failure, Gap, Item, Position, Ready, Snapshot, SnapshotEnd } from './item.js';
+import type { Enter, Event, Failure, Gap, Item, Leave, Position, Ready, Snapshot, SnapshotEnd } from './item.js';
 import type { WatchOptions } from './options.js';
 import { Session, type State } from './session.js';
 
@@ -9,6 +9,8 @@ export interface StreamEvents<T> {
   snapshot: Snapshot<T>;
   snapshotEnd: SnapshotEnd;
   event: Event<T>;
+  enter: Enter<T>;
+  leave: Leave;
   gap: Gap;
   error: Failure;
   /** The connection's state, at once and outside of the order of items. */

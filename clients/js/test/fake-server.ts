@@ -99,14 +99,21 @@ export class FakeServer {
     for (const client of this.clients) this.sendEvent(client, number);
   }
 
+  /** The number after the last one is a message of another kind. */
+  tell(message: object): void {
+    this.publish({ message });
+  }
+
   sendEvent(client: Client, number: number): void {
     const position = `p${number}`;
+    const more = this.#log[number - 1]!;
+    if ('message' in more) return client.say({ ...(more.message as object), position });
     const event = {
       fullDocument: { _id: number },
       documentKey: { _id: number },
       updateDescription: null,
       operationType: 'insert',
-      ...this.#log[number - 1],
+      ...more,
     };
     const wantsPosition = this.knowsPositions && client.url.searchParams.get('position') === 'true';
     if (client.plain) client.say(wantsPosition ? { ...event, position } : event);

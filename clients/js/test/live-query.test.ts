@@ -111,6 +111,33 @@ test('an update without its document is applied to the one that is there', async
   assert.equal(before?.by?.name, 'x', 'states never change');
 });
 
+test('a document comes with enter and goes with leave, whatever the stream matches on', async () => {
+  server.snapshot = [{ _id: 1, title: 'A' }, { _id: { $oid: 'b' }, title: 'B' }];
+  const tasks = open({ snapshot: true });
+  await live(tasks);
+  const event = { operationType: 'update', documentKey: { _id: 3 }, fullDocument: { _id: 3, title: 'C' }, updateDescription: null };
+  server.tell({ type: 'enter', event });
+  server.tell({ type: 'leave', documentKey: { _id: { $oid: 'b' } } });
+  await until('one has come and one has gone', () => titles(tasks).join() === 'A,C');
+  const { state } = tasks;
+  server.tell({ type: 'leave', documentKey: { _id: 'never seen' } });
+  server.tell({ type: 'leave', documentKey: { _id: 3 } });
+  await until('the next one has gone', () => titles(tasks).join() === 'A');
+  assert.deepEqual(state.documents.map(({ title }) => title), ['A', 'C'], 'states never change');
+});
+
+test('what came and went while the connection was away is told behind it', async () => {
+  server.snapshot = [{ _id: 1, title: 'A' }];
+  const tasks = open({ snapshot: true });
+  await live(tasks);
+  server.cut();
+  server.tell({ type: 'leave', documentKey: { _id: 1 } });
+  const event = { operationType: 'replace', documentKey: { _id: 2 }, fullDocument: { _id: 2, title: 'B' }, updateDescription: null };
+  server.tell({ type: 'enter', event });
+  await until('both are told', () => titles(tasks).join() === 'B');
+  assert.equal(server.handshakes.at(-1)?.url.searchParams.get('resumeAfter'), 'p0');
+});
+
 test('the state is the same object until something changes, and listeners are told once for many events', async () => {
   const tasks = open({ load: async () => [], compare: (a, b) => a.title!.localeCompare(b.title!) });
   await live(tasks);

@@ -38,6 +38,20 @@ test('watch() yields change events of the shape that the Realm Web SDK gave', as
   await changes.return(undefined);
 });
 
+test('what comes into view is a change, and what goes out of it its delete', async () => {
+  const changes = plants().watch();
+  await open();
+  const event = { operationType: 'update', documentKey: { _id: 1 }, fullDocument: { _id: 1, name: 'fern' }, updateDescription: null };
+  server.tell({ type: 'enter', event });
+  server.tell({ type: 'leave', documentKey: { _id: 1 } });
+  const ns = { db: 'shop', coll: 'plants' };
+  const entered = { _id: { _data: 'p1' }, operationType: 'update', ns, documentKey: { _id: 1 }, fullDocument: { _id: 1, name: 'fern' } };
+  assert.deepEqual((await changes.next()).value, entered);
+  const left = { _id: { _data: 'p2' }, operationType: 'delete', ns, documentKey: { _id: 1 } };
+  assert.deepEqual((await changes.next()).value, left);
+  await changes.return(undefined);
+});
+
 test('ids become a variable of a declared stream, and a filter the stream that the code names', async () => {
   const byIds = plants().watch({ ids: [1, { $oid: 'a' }] });
   await open();
