@@ -1,22 +1,20 @@
 //! The fan-out beside its floor: what a delivery costs the server, and what it costs to do nothing but `send()`.
 //!
-//! Both send the same at the same rate to the same kind of clients. What is compared is processor time: other than deliveries
-//! a second it does not depend on what else the machine does meanwhile.
+//! Both send the same to the same kind of clients. Paced, what is compared is processor time: other than deliveries a second
+//! it does not depend on what else the machine does meanwhile, and each batch goes out by itself. In a burst it is deliveries
+//! a second, and the server may gather what waits.
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
-use http::Method;
-use parts::http::Request;
 use serde_json::{Value, json};
-use tokio::time::sleep;
 
 use super::Server;
-use super::generator::{self, Generator};
-use super::processor::processor_time;
+use super::fan::Fan;
+use super::generator;
 use super::report::Report;
-use super::rounds::alternate;
+use super::rounds::{Series, alternate};
 
 /// The least share of the floor that is promised.
 const BOUND: f64 = 0.85;
@@ -25,114 +23,113 @@ const BOUND_COALESCED: f64 = 0.70;
 
 #[derive(Args)]
 pub(super) struct Options {
-    /// How many clients.
-    #[arg(long, default_value_t = 1000)]
-    clients: u32,
-    /// Events a second.
-    #[arg(long, default_value_t = 50)]
-    rate: u32,
-    /// Events that come together, and go out in one `send()`.
-    #[arg(long, default_value_t = 1)]
-    batch: u32,
+    /// How many clients, one measurement each.
+    #[arg(long, value_delimiter = ',', default_values_t = [1000])]
+    pub(super) clients: Vec<u32>,
+    /// Events that come together, and go out in one `send()`, one measurement each.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 8])]
+    batch: Vec<u32>,
     /// Rounds of each way.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// How long a round takes.
-    #[arg(long, default_value_t = 6)]
+    /// How long events come with a pause between, in a round.
+    #[arg(long, default_value_t = 2)]
     seconds: u64,
-}
-
-/// One way to send, with its clients.
-struct Way {
-    /// Sends, or makes the server send, from `go` to `stop`.
-    source: Generator,
-    readers: Generator,
-    /// The process that sends.
-    sender: u32,
+    /// Deliveries in the burst of a round.
+    #[arg(long, default_value_t = 400_000)]
+    deliveries: u32,
 }
 
 /// Measures in rounds that alternate.
 pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
-    let Options { clients, rate, batch, rounds, seconds } = options;
     let program = generator::build()?;
-    let url = server.backend.url();
-    let metadata = r#"{"streams": [{"uri": "all", "stages": []}]}"#;
-    let put = Request::new(Method::PUT, "/bench/fanout").json(metadata).send(&url).await?;
-    ensure!(put.status.is_success(), "PUT /bench/fanout: {} {}", put.status, put.text());
-    let [count, rate_text, batch_text] = [clients, rate, batch].map(|number| number.to_string());
-    let readers = async |server: &str| {
-        let path = "/bench/fanout/_streams/all";
-        let arguments = ["readers", "--server", server, "--path", path, "--count", &count];
-        Generator::start(&program, &arguments).await.map(|(readers, _)| readers)
-    };
-    let pace = ["--rate", &rate_text, "--batch", &batch_text];
+    let mut missed = Vec::new();
+    for &clients in &options.clients {
+        let mut tailrace = Fan::of_server(&program, server, &format!("fanout{clients}"), clients).await?;
+        // As large as the events of the server are.
+        let bytes = tailrace.frame_bytes().await?;
+        let mut floor = Fan::floor(&program, clients, bytes).await?;
+        for &batch in &options.batch {
+            let series = alternate(options.rounds, ["floor", "Tailrace"], async |way| {
+                let fan = if way == 0 { &mut floor } else { &mut tailrace };
+                let mut figures = fan.paced(batch, Duration::from_secs(options.seconds)).await?;
+                let burst = fan.burst(batch, options.deliveries).await?;
+                extend(&mut figures, burst);
+                Ok(figures)
+            })
+            .await?;
+            missed.extend(report(&series, clients, batch, bytes, &options)?);
+        }
+    }
+    ensure!(missed.is_empty(), "{}", missed.join("; "));
+    Ok(())
+}
 
-    let of_server = readers(&url).await?;
-    let mongodb = server.set.uri();
-    let writer = ["writer", "--mongodb", &mongodb, "--database", "bench", "--collection", "fanout"];
-    let (writer, _) =
-        Generator::start(&program, &[&writer, &pace[..], &["--padding", "16"]].concat()).await?;
-    let mut server = Way { source: writer, readers: of_server, sender: server.backend.process()?.id() };
-    // As large as the events of the server are.
-    let sample = server.round(1, batch).await?;
-    let bytes = sample["bytes"].as_f64().context("bytes")? / sample["events"].as_f64().context("events")?;
-    let bytes_text = format!("{:.0}", bytes - 4.0);
+fn extend(figures: &mut Value, more: Value) {
+    if let (Some(figures), Value::Object(more)) = (figures.as_object_mut(), more) {
+        figures.extend(more);
+    }
+}
 
-    let floor = [&["floor", "--count", &count, "--bytes", &bytes_text], &pace[..]].concat();
-    let (floor, said) = Generator::start(&program, &floor).await?;
-    let of_floor = readers(&format!("http://127.0.0.1:{}", said["port"])).await?;
-    let mut floor = Way { sender: floor.id()?, source: floor, readers: of_floor };
-
-    let series = alternate(rounds, ["floor", "Tailrace"], async |way| {
-        let way = if way == 0 { &mut floor } else { &mut server };
-        way.round(seconds, batch).await
-    })
-    .await?;
-    let figure = "cpu_us_per_delivery";
-    let share = series[0].median(figure) / series[1].median(figure);
+/// Says and writes what was measured; what of it is less than was promised.
+fn report(
+    series: &[Series; 2],
+    clients: u32,
+    batch: u32,
+    bytes: u32,
+    options: &Options,
+) -> Result<Option<String>> {
+    let [floor, tailrace] = series;
+    let cost = "cpu_us_per_delivery";
+    let speed = "deliveries_per_second";
+    let of_cost = floor.median(cost) / tailrace.median(cost);
+    let of_speed = tailrace.median(speed) / floor.median(speed);
     let bound = if batch == 1 { BOUND } else { BOUND_COALESCED };
-    for series in &series {
-        let (cost, p50, p99) = (series.median(figure), series.median("p50_ms"), series.median("p99_ms"));
+    for series in series {
         println!(
-            "{}: {cost:.2} µs of processor time a delivery, p50 {p50:.1} ms, p99 {p99:.1} ms",
-            series.name
+            "{}: {:.2} µs of processor time a delivery, p50 {:.1} ms, p99 {:.1} ms; in a burst {:.0} deliveries a second, \
+             {:.1} events a read",
+            series.name,
+            series.median(cost),
+            series.median("p50_ms"),
+            series.median("p99_ms"),
+            series.median(speed),
+            series.median("events_per_read"),
         );
     }
-    println!("fanout: {share:.2} of the floor with {batch} events at a time, {bound} is promised");
+    let said = format!(
+        "fanout, {clients} clients, {batch} at a time: {of_cost:.2} of the floor by processor time, {of_speed:.2} by deliveries \
+         a second; {bound} is promised"
+    );
+    println!("{said}");
     let name = format!("fanout-{clients}x{batch}");
     let report = Report {
         name: &name,
         method: format!(
-            "{clients} WebSockets, {rate} events a second, {batch} at a time, in frames of {bytes:.0} bytes; {rounds} rounds of \
-             {seconds} s each way, in turn. The floor is one thread that sends these frames, and nothing else. Processor \
-             time of the sending process, user and system, divided by the events that clients have read."
+            "{clients} WebSockets, events in frames of {bytes} bytes, {batch} at a time. A round is {} s of events with pauses \
+             between, and a burst of {} deliveries; {} rounds each way, in turn. The floor is one thread that sends these \
+             frames, {batch} in one send(), and nothing else. The sender runs on core 0 alone, the clients, MongoDB, and who \
+             writes on core 1. Processor time is that of the sending process, user and system, divided by the events that \
+             clients have read. In a burst all events are inserted at once, and the server gathers what waits.",
+            options.seconds, options.deliveries, options.rounds,
         ),
-        series: &series,
-        figures: &[figure, "deliveries_per_second", "p50_ms", "p99_ms"],
-        results: json!({ "share_of_floor": share, "bound": bound }),
-        plotted: (figure, "µs"),
+        series,
+        figures: &[
+            cost,
+            speed,
+            "events_per_read",
+            "cpu_us_per_delivery_in_burst",
+            "load_share_of_core",
+            "p50_ms",
+            "p99_ms",
+        ],
+        results: json!({
+            "share_of_floor": of_cost,
+            "share_of_floor_in_burst": of_speed,
+            "bound": bound,
+        }),
+        plotted: (cost, "µs"),
     };
     report.write()?;
-    ensure!(share >= bound, "{share:.2} of the floor, {bound} is promised");
-    Ok(())
-}
-
-impl Way {
-    async fn round(&mut self, seconds: u64, batch: u32) -> Result<Value> {
-        self.source.order("go").await?;
-        sleep(Duration::from_secs(1)).await;
-        self.readers.order("take").await?;
-        let before = processor_time(self.sender)?;
-        sleep(Duration::from_secs(seconds)).await;
-        let spent = processor_time(self.sender)? - before;
-        let mut figures = self.readers.order("take").await?;
-        self.source.order("stop").await?;
-        ensure!(figures["ended"] == 0, "{} clients were closed", figures["ended"]);
-        let [events, seconds] = ["events", "seconds"].map(|figure| figures[figure].as_f64());
-        let (events, seconds) = (events.context("events")?, seconds.context("seconds")?);
-        ensure!(events > f64::from(batch), "nothing came");
-        figures["cpu_us_per_delivery"] = json!(spent * 1e6 / events);
-        figures["deliveries_per_second"] = json!(events / seconds);
-        Ok(figures)
-    }
+    Ok((of_cost < bound || of_speed < bound).then_some(said))
 }

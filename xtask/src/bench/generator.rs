@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use parts::process::run;
@@ -9,6 +10,8 @@ use parts::workspace;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
+
+use super::cores::pin;
 
 /// Builds the program that makes the load.
 pub(super) fn build() -> Result<PathBuf> {
@@ -58,6 +61,17 @@ impl Generator {
     /// The id of the process.
     pub(super) fn id(&self) -> Result<u32> {
         self.child.id().context("the load generator has ended")
+    }
+
+    /// Lets it run on this core alone.
+    pub(super) fn pin(&self, core: usize) -> Result<()> {
+        pin(self.id()?, core)
+    }
+
+    /// Makes it send so many events, so many together, and so long from the beginning of some to that of the next; zero is as
+    /// fast as can be.
+    pub(super) async fn fire(&mut self, events: u32, batch: u32, every: Duration) -> Result<()> {
+        self.order(&format!("volley {events} {batch} {}", every.as_micros())).await.map(drop)
     }
 
     /// Tells it what to do; its answer.

@@ -2,70 +2,110 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use http::{Method, StatusCode};
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+use http::Method;
 use parts::backend::Backend;
 use parts::http::Request;
-use tokio::net::TcpStream;
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::generator::{self, Generator};
+use super::report::Report;
+use super::rounds::Series;
 
 /// The bound that the design sets, in bytes.
-const BOUND: u64 = 8 * 1024;
-const SUBSCRIBERS: u64 = 5_000;
-const ROUNDS: usize = 3;
-/// Handshakes under way at once.
-const AT_ONCE: usize = 64;
+const BOUND: f64 = 3.0 * 1024.0;
+/// The most that the last round may hold, times what the first one does.
+const GROWTH: f64 = 1.03;
+/// How long the backend has to let go of those who have left.
+const LEAVE_WITHIN: Duration = Duration::from_mins(1);
+
+#[derive(Args)]
+pub(super) struct Options {
+    /// Subscribers.
+    #[arg(long, default_value_t = 19_000)]
+    subscribers: u32,
+    /// How often they connect and leave.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+}
 
 /// Connects, measures, and disconnects, several times; the worst round counts.
-pub(super) async fn run(backend: &Backend) -> Result<()> {
+pub(super) async fn run(backend: &Backend, options: Options) -> Result<()> {
+    let Options { subscribers, rounds } = options;
+    let program = generator::build()?;
     let server = backend.url();
     let metadata = r#"{"streams": [{"uri": "all", "stages": []}]}"#;
     let put = Request::new(Method::PUT, "/bench/idle").json(metadata).send(&server).await?;
     ensure!(put.status.is_success(), "PUT /bench/idle: {} {}", put.status, put.text());
+    let path = "/bench/idle/_streams/all";
+    let subscribe = async |count: u32| -> Result<Generator> {
+        let count = count.to_string();
+        let readers = ["readers", "--server", &server, "--path", path, "--count", &count];
+        Generator::start(&program, &readers).await.map(|(readers, _)| readers)
+    };
     // What the first subscriber alone brings (a cursor, its connection) is no cost of each.
-    let first = subscribe(&server).await?;
-
-    println!("{SUBSCRIBERS} plain subscribers of one stream, {ROUNDS} rounds, {} cores", cores());
-    let mut worst = 0;
-    for round in 1..=ROUNDS {
-        let before = settled(backend).await?;
-        let sockets: Vec<TcpStream> = stream::iter(0..SUBSCRIBERS)
-            .map(|_| subscribe(&server))
-            .buffer_unordered(AT_ONCE)
-            .try_collect()
-            .await?;
-        let after = settled(backend).await?;
-        let each = after.saturating_sub(before) / SUBSCRIBERS;
-        println!(
-            "round {round}: {} KiB before, {} KiB after: {each} bytes a subscriber",
-            before / 1024,
-            after / 1024
-        );
-        // Memory that a round leaves behind is there before the next one: only the first tells the whole cost.
-        worst = worst.max(each);
-        drop(sockets);
+    let first = subscribe(1).await?;
+    let alone = settled(backend).await?;
+    let files = backend.open_files()?;
+    let mut series = Series { name: "Tailrace", rounds: Vec::new() };
+    for round in 1..=rounds {
+        let readers = subscribe(subscribers).await?;
+        let with_all = settled(backend).await?;
+        let grown = u32::try_from(with_all.saturating_sub(alone) / 1024)?;
+        let each = f64::from(grown) * 1024.0 / f64::from(subscribers);
+        drop(readers);
+        left(backend, files).await?;
+        let figures = json!({
+            "bytes_a_subscriber": each,
+            "resident_kib": with_all / 1024,
+            "resident_once_they_have_left_kib": settled(backend).await? / 1024,
+        });
+        println!("round {round:2}: {figures}");
+        series.rounds.push(figures);
     }
     drop(first);
-    println!("idle: {worst} bytes a subscriber, the bound is {BOUND}");
-    ensure!(worst <= BOUND, "{worst} bytes a subscriber, expected at most {BOUND}");
+    let of_rounds = series.figures("bytes_a_subscriber");
+    let worst = of_rounds.iter().copied().fold(0.0, f64::max);
+    let resident = series.figures("resident_kib");
+    let growth = resident.last().context("a round")? / resident.first().context("a round")?;
+    println!(
+        "idle: at most {worst:.0} bytes a subscriber, the bound is {BOUND}; from the first round to the last × {growth:.3}"
+    );
+    let report = Report {
+        name: "idle",
+        method: format!(
+            "{subscribers} plain WebSockets of one stream come, rest, and leave, {rounds} times. Resident memory of the backend \
+             once it does not move, less that with one subscriber before the first round, divided by {subscribers}."
+        ),
+        series: &[series],
+        figures: &["bytes_a_subscriber", "resident_kib", "resident_once_they_have_left_kib"],
+        results: json!({ "worst": worst, "bound": BOUND, "growth": growth, "growth_bound": GROWTH }),
+        plotted: ("bytes_a_subscriber", "bytes"),
+    };
+    report.write()?;
+    ensure!(worst <= BOUND, "{worst:.0} bytes a subscriber, expected at most {BOUND}");
+    ensure!(growth <= GROWTH, "memory has grown × {growth:.3} in {rounds} rounds, expected at most {GROWTH}");
     Ok(())
 }
 
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(0, usize::from)
-}
-
-async fn subscribe(server: &str) -> Result<TcpStream> {
-    let answer = Request::get("/bench/idle/_streams/all").upgrade().open(server).await?;
-    ensure!(answer.status == StatusCode::SWITCHING_PROTOCOLS, "the upgrade is answered {}", answer.status);
-    Ok(answer.into_upgraded().0)
+/// Waits until the backend has closed the connections of those who have left.
+async fn left(backend: &Backend, files: usize) -> Result<()> {
+    let deadline = Instant::now() + LEAVE_WITHIN;
+    // A connection to MongoDB may have come meanwhile.
+    while backend.open_files()? > files + 10 {
+        ensure!(Instant::now() < deadline, "the backend holds connections of clients that have left");
+        sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
 }
 
 /// The resident memory once it no longer moves.
 async fn settled(backend: &Backend) -> Result<u64> {
     let mut last = backend.resident()?;
     loop {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        sleep(Duration::from_secs(1)).await;
         let now = backend.resident()?;
         if now.abs_diff(last) < 64 * 1024 {
             return Ok(now);

@@ -2,14 +2,21 @@
 
 mod attack;
 mod bindings;
+mod cores;
+mod fan;
 mod fanout;
+mod floor;
 mod generator;
 mod idle;
+mod ingest;
+mod latency;
 mod plot;
 mod processor;
 mod report;
+mod resume;
 mod rounds;
 mod slow;
+mod upgrades;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -17,6 +24,7 @@ use parts::backend::{self, Backend, Profile};
 use parts::deployment;
 use parts::mongod::Mongod;
 use parts::replica_set::ReplicaSet;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -26,8 +34,18 @@ pub(crate) struct Options {
 
 #[derive(Subcommand)]
 enum Bench {
+    /// How fast a thread sends that does nothing else, and that the load takes more than that.
+    Floor(floor::Options),
     /// What an idle subscriber costs the backend.
-    Idle,
+    Idle(idle::Options),
+    /// What is added to the time that an event takes by the driver alone.
+    Latency(latency::Options),
+    /// How many events a second a source takes, beside the driver alone.
+    Ingest(ingest::Options),
+    /// How many clients a second are let in.
+    Upgrades(upgrades::Options),
+    /// How long it takes until ten thousand clients are back, and have everything.
+    Resume(resume::Options),
     /// What a delivery costs, beside doing nothing but sending.
     Fanout(fanout::Options),
     /// What an attack from one address costs those who behave.
@@ -47,7 +65,13 @@ struct Server {
 impl Server {
     async fn start() -> Result<Self> {
         // Thousands of clients come at once here; how many may, is measured elsewhere.
-        Self::start_with(|options| options.set("TAILRACE_LIMITS__UPGRADES_PER_SECOND", "1000000")).await
+        Self::start_with(|options| {
+            options
+                .set("TAILRACE_LIMITS__UPGRADES_PER_SECOND", "1000000")
+                .set("TAILRACE_LIMITS__CONNECTIONS", "30000")
+                .set("TAILRACE_LIMITS__CONNECTIONS_PER_STREAM", "30000")
+        })
+        .await
     }
 
     async fn start_with(limits: impl FnOnce(backend::Options) -> backend::Options) -> Result<Self> {
@@ -59,9 +83,22 @@ impl Server {
     }
 }
 
+/// As many files as this process, and those that it starts, may have: each client is one.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where it fails, thousands of clients fail with words of their own.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
 pub(crate) async fn run(options: Options) -> Result<()> {
+    raise_file_limit();
     match options.bench {
-        Bench::Idle => idle::run(&Server::start().await?.backend).await,
+        Bench::Floor(options) => floor::run(options).await,
+        Bench::Idle(options) => idle::run(&Server::start().await?.backend, options).await,
+        Bench::Latency(options) => latency::run(&Server::start().await?, options).await,
+        Bench::Ingest(options) => ingest::run(&Server::start().await?, options).await,
+        Bench::Upgrades(options) => upgrades::run(&Server::start().await?, options).await,
+        Bench::Resume(options) => resume::run(&mut Server::start().await?, options).await,
         Bench::Attack(options) => attack::run(&Server::start_with(attack::limits).await?, options).await,
         Bench::Fanout(options) => fanout::run(&Server::start().await?, options).await,
         Bench::Bindings(options) => bindings::run(&Server::start().await?, options).await,

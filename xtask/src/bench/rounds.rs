@@ -1,4 +1,4 @@
-//! Rounds that alternate between two ways of doing a thing: on a machine whose speed swings from minute to minute, only what is
+//! Rounds that alternate between ways of doing a thing: on a machine whose speed swings from minute to minute, only what is
 //! measured side by side can be compared.
 
 use anyhow::Result;
@@ -32,16 +32,16 @@ impl Series {
     }
 }
 
-/// Measures two ways in turn, so many rounds each, and lets each come first as often as the other.
-pub(super) async fn alternate(
+/// Measures ways in turn, so many rounds each, and lets each come first as often as any other.
+pub(super) async fn alternate<const WAYS: usize>(
     rounds: usize,
-    names: [&'static str; 2],
+    names: [&'static str; WAYS],
     mut measure: impl AsyncFnMut(usize) -> Result<Value>,
-) -> Result<[Series; 2]> {
+) -> Result<[Series; WAYS]> {
     let mut series = names.map(|name| Series { name, rounds: Vec::new() });
     for round in 0..rounds {
-        let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
-        for way in order {
+        for place in 0..WAYS {
+            let way = (round + place) % WAYS;
             let figures = measure(way).await?;
             println!("round {:2}, {}: {figures}", round + 1, names[way]);
             series[way].rounds.push(figures);

@@ -1,33 +1,27 @@
-//! The floor of a fan-out: one thread that does nothing but `send()` to so many sockets, over and over, at a steady rate.
+//! The floor of a fan-out: one thread that does nothing but `send()` to so many sockets, over and over.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::json;
 
-use super::{now, orders};
+use super::{now, orders, volley::Volley};
 
 #[derive(Args)]
 pub(crate) struct Options {
     /// How many sockets.
     #[arg(long)]
     count: usize,
-    /// Events a second, each to all sockets.
-    #[arg(long)]
-    rate: u32,
-    /// Events in one `send()`.
-    #[arg(long, default_value_t = 1)]
-    batch: u32,
     /// Bytes of an event.
     #[arg(long)]
     bytes: usize,
 }
 
-/// Listens, and says where; when all have come, sends from each `go` to the next `stop`.
+/// Listens, and says where; when all have come, sends each volley, as many events in one `send()` as go together.
 pub(crate) async fn run(options: Options) -> Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     println!("{}", json!({ "port": listener.local_addr()?.port() }));
@@ -35,8 +29,10 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let (to_thread, of_thread) = mpsc::channel();
     let thread = std::thread::spawn(move || send(&listener, &options, &of_thread));
     while let Some(order) = orders.recv().await {
+        let volley =
+            Volley::of_order(&order)?.with_context(|| format!("{order}: not an order to the floor"))?;
         // Once the thread has failed there is nobody to tell.
-        if to_thread.send(order == "go").is_err() {
+        if to_thread.send(volley).is_err() {
             break;
         }
         println!("{}", json!({}));
@@ -45,27 +41,21 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     thread.join().map_err(|_| anyhow::anyhow!("the floor panicked"))?
 }
 
-fn send(listener: &TcpListener, options: &Options, orders: &mpsc::Receiver<bool>) -> Result<()> {
+fn send(listener: &TcpListener, options: &Options, volleys: &mpsc::Receiver<Volley>) -> Result<()> {
     let sockets =
         (0..options.count).map(|_| accept(listener)).collect::<Result<Vec<_>>>().context("a client")?;
-    let every = Duration::from_secs(1) * options.batch / options.rate;
-    loop {
-        // Nothing to do until it goes, or until there is nobody any more who could say so.
-        match orders.recv() {
-            Ok(true) => {}
-            Ok(false) => continue,
-            Err(_) => return Ok(()),
-        }
+    for volley in volleys {
         let mut next = Instant::now();
-        while orders.try_recv().is_err() {
-            let frames = frame(options.bytes).repeat(usize::try_from(options.batch)?);
+        for events in volley.batches() {
+            let frames = frame(options.bytes).repeat(usize::try_from(events)?);
             for mut socket in &sockets {
                 socket.write_all(&frames)?;
             }
-            next = Instant::max(next + every, Instant::now());
+            next = Instant::max(next + volley.every, Instant::now());
             std::thread::sleep(next.saturating_duration_since(Instant::now()));
         }
     }
+    Ok(())
 }
 
 /// Takes any request for an upgrade.

@@ -35,11 +35,33 @@ pub(super) const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
 
 /// When the document of an event was written: the number behind `"at":`, in microseconds since 1970.
 pub(super) fn written_at(event: &[u8]) -> Option<u64> {
-    const NAME: &[u8] = b"\"at\":";
-    let place = event.windows(NAME.len()).position(|window| window == NAME)?;
-    let digits = event[place + NAME.len()..].iter().take_while(|byte| byte.is_ascii_digit());
-    let number = digits.fold(0_u64, |number, digit| number * 10 + u64::from(digit - b'0'));
-    (number > 0).then_some(number)
+    number_behind(event, b"\"at\":").filter(|at| *at > 0)
+}
+
+/// The number of an event's document: that behind `"n":`.
+pub(super) fn number(event: &[u8]) -> Option<u64> {
+    number_behind(event, b"\"n\":")
+}
+
+/// The position of a v1 message.
+pub(super) fn position(message: &[u8]) -> Option<&[u8]> {
+    let rest = behind(message, b"\"position\":\"")?;
+    rest.split(|byte| *byte == b'"').next()
+}
+
+/// The type of a v1 message, which is its first member.
+pub(super) fn kind(message: &[u8]) -> Option<&[u8]> {
+    message.strip_prefix(b"{\"type\":\"")?.split(|byte| *byte == b'"').next()
+}
+
+fn number_behind(event: &[u8], name: &[u8]) -> Option<u64> {
+    let digits = behind(event, name)?.iter().take_while(|byte| byte.is_ascii_digit());
+    digits.fold(None, |number, digit| Some(number.unwrap_or(0) * 10 + u64::from(digit - b'0')))
+}
+
+fn behind<'a>(bytes: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let place = bytes.windows(name.len()).position(|window| window == name)?;
+    Some(&bytes[place + name.len()..])
 }
 
 #[cfg(test)]
@@ -78,5 +100,15 @@ mod tests {
             Some(1_700_000_000_000_000)
         );
         assert_eq!(written_at(br#"{"at":"soon"}"#), None);
+    }
+
+    #[test]
+    fn a_typed_message_tells_its_kind_its_position_and_the_number_of_its_document() {
+        let event = br#"{"type":"event","position":"aB-_","event":{"fullDocument":{"at":17,"n":0}}}"#;
+        assert_eq!(
+            (kind(event), position(event), number(event)),
+            (Some(&b"event"[..]), Some(&b"aB-_"[..]), Some(0))
+        );
+        assert_eq!(number(br#"{"type":"ready","position":"x"}"#), None);
     }
 }

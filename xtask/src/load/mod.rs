@@ -4,9 +4,16 @@
 //! does.
 
 mod attack;
+mod door;
 mod floor;
 mod frames;
+mod ingest;
+mod latency;
 mod readers;
+mod returning;
+mod socket;
+mod upgrades;
+mod volley;
 mod writer;
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -25,6 +32,16 @@ pub(crate) struct Options {
 enum Load {
     /// Sends from one address what means harm.
     Attack(attack::Options),
+    /// Takes any upgrade, and does nothing else.
+    Door,
+    /// Reads the past: by the driver alone, or as a client.
+    Ingest(ingest::Options),
+    /// The driver's own change stream, and clients beside it.
+    Latency(latency::Options),
+    /// Clients that come back behind what they know, and count what they miss.
+    Returning(returning::Options),
+    /// Clients that come, and leave at once.
+    Upgrades(upgrades::Options),
     /// Clients that read all that comes, and tell how long it took.
     Readers(readers::Options),
     /// Sends to clients as fast as can be, and does nothing else.
@@ -36,6 +53,11 @@ enum Load {
 pub(crate) async fn run(options: Options) -> Result<()> {
     match options.load {
         Load::Attack(options) => attack::run(options).await,
+        Load::Door => door::run().await,
+        Load::Ingest(options) => ingest::run(options).await,
+        Load::Latency(options) => latency::run(options).await,
+        Load::Returning(options) => returning::run(options).await,
+        Load::Upgrades(options) => upgrades::run(options).await,
         Load::Readers(options) => readers::run(options).await,
         Load::Floor(options) => floor::run(options).await,
         Load::Writer(options) => writer::run(options).await,

@@ -1,26 +1,21 @@
 //! Many clients of one stream in one thread.
 
 use std::cell::RefCell;
-use std::io::ErrorKind;
+use std::future::poll_fn;
 use std::rc::Rc;
-use std::time::Instant;
+use std::task::{Context as Polled, Poll, ready};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use clap::Args;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use http::StatusCode;
-use parts::http::Request;
 use serde_json::json;
-use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 
-use super::frames::{Frame, PONG, first, written_at};
+use super::frames::written_at;
+use super::socket::{AT_ONCE, Socket, buffer};
+use super::volley::PATIENCE;
 use super::{now, orders};
-
-/// Handshakes under way at once.
-const AT_ONCE: usize = 64;
-/// What is read at once.
-const BUFFER: usize = 64 * 1024;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -42,39 +37,65 @@ struct Taken {
     since: Instant,
     delays: Vec<u32>,
     bytes: u64,
+    reads: u64,
+    /// When the first and the last event came.
+    between: Option<(u64, u64)>,
     /// Connections that have ended, ever.
     ended: usize,
 }
 
-/// Connects, says so, and answers each `take` with what came since the last one.
+/// Connects, says so, and answers each `take` with what came since the last one, and `await <events>` with the same once so
+/// many have come.
 pub(crate) async fn run(options: Options) -> Result<()> {
     let mut orders = orders();
-    let sockets: Vec<TcpStream> = stream::iter(0..options.count)
-        .map(|number| subscribe(&options.server, options.path.replace("{n}", &number.to_string())))
+    let sockets: Vec<Socket> = stream::iter(0..options.count)
+        // In the plain form.
+        .map(|number| Socket::open(&options.server, options.path.replace("{n}", &number.to_string()), None))
         .buffer_unordered(AT_ONCE)
         .try_collect()
         .await?;
-    let nothing =
-        Taken { buffer: vec![0; BUFFER], since: Instant::now(), delays: Vec::new(), bytes: 0, ended: 0 };
+    let nothing = Taken {
+        buffer: buffer(),
+        since: Instant::now(),
+        delays: Vec::new(),
+        bytes: 0,
+        reads: 0,
+        between: None,
+        ended: 0,
+    };
     let taken = Rc::new(RefCell::new(nothing));
     let readers = LocalSet::new();
-    for socket in sockets {
+    for mut socket in sockets {
         let taken = Rc::clone(&taken);
         readers.spawn_local(async move {
             // Whatever ends it, it has ended.
-            let _ = read(&socket, &taken).await;
+            while poll_fn(|polled| taken.borrow_mut().poll(&mut socket, polled))
+                .await
+                .is_ok_and(|goes_on| goes_on)
+            {}
             taken.borrow_mut().ended += 1;
         });
     }
     println!("{}", json!({ "connected": options.count }));
     readers
         .run_until(async {
-            while orders.recv().await.is_some() {
+            while let Some(order) = orders.recv().await {
+                if let Some(events) = order.strip_prefix("await ") {
+                    await_events(&taken, events.parse()?).await;
+                }
                 println!("{}", taken.borrow_mut().summary());
             }
+            Ok(())
         })
-        .await;
-    Ok(())
+        .await
+}
+
+/// Until so many have come, or will not come any more.
+async fn await_events(taken: &RefCell<Taken>, events: usize) {
+    let deadline = Instant::now() + PATIENCE;
+    while taken.borrow().delays.len() < events && taken.borrow().ended == 0 && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }
 
 impl Taken {
@@ -84,10 +105,13 @@ impl Taken {
             let last = self.delays.len().saturating_sub(1);
             self.delays.get(last * share / 1000).map(|micros| f64::from(*micros) / 1000.0)
         };
+        let between = self.between.take().map_or(0, |(first, last)| last - first);
         let summary = json!({
             "events": self.delays.len(),
             "bytes": self.bytes,
+            "reads": self.reads,
             "seconds": self.since.elapsed().as_secs_f64(),
+            "seconds_between_first_and_last": Duration::from_micros(between).as_secs_f64(),
             "p50_ms": per_mille(500),
             "p99_ms": per_mille(990),
             "longest_ms": per_mille(1000),
@@ -96,66 +120,25 @@ impl Taken {
         self.since = Instant::now();
         self.delays.clear();
         self.bytes = 0;
+        self.reads = 0;
         summary
     }
-}
 
-/// A WebSocket of this stream in the plain form.
-async fn subscribe(server: &str, path: String) -> Result<TcpStream> {
-    let answer = Request::get(path).upgrade().open(server).await?;
-    ensure!(answer.status == StatusCode::SWITCHING_PROTOCOLS, "the upgrade is answered {}", answer.status);
-    let (socket, read) = answer.into_upgraded();
-    ensure!(read.is_empty(), "an event before the first write");
-    Ok(socket)
-}
-
-async fn read(socket: &TcpStream, taken: &RefCell<Taken>) -> Result<()> {
-    // What has come of a frame that is not whole.
-    let mut begun = Vec::new();
-    loop {
-        socket.readable().await?;
-        let mut taken = taken.borrow_mut();
-        let taken = &mut *taken;
-        let bytes = match socket.try_read(&mut taken.buffer) {
-            Ok(0) => return Ok(()),
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
-            Err(error) => return Err(error.into()),
-        };
-        taken.bytes += u64::try_from(bytes)?;
-        let bytes = &taken.buffer[..bytes];
-        let delays = &mut taken.delays;
-        if begun.is_empty() {
-            let rest = apart(socket, bytes, delays)?;
-            begun.extend_from_slice(&bytes[rest..]);
-        } else {
-            begun.extend_from_slice(bytes);
-            let rest = apart(socket, &begun, delays)?;
-            begun.drain(..rest);
+    /// Reads what has come, if anything. False at the end.
+    fn poll(&mut self, socket: &mut Socket, polled: &mut Polled<'_>) -> Poll<Result<bool>> {
+        let now = now();
+        let delays = &mut self.delays;
+        let before = delays.len();
+        let bytes = ready!(socket.poll_messages(polled, &mut self.buffer, |event| {
+            let at = written_at(event).context("an event without the time of its writing")?;
+            delays.push(u32::try_from(now.saturating_sub(at)).unwrap_or(u32::MAX));
+            Ok(())
+        }))?;
+        self.bytes += u64::try_from(bytes)?;
+        self.reads += 1;
+        if self.delays.len() > before {
+            self.between = Some((self.between.map_or(now, |(first, _)| first), now));
         }
-        if begun.is_empty() {
-            begun = Vec::new();
-        }
+        Poll::Ready(Ok(bytes > 0))
     }
-}
-
-/// Takes frames apart; how many bytes they were.
-fn apart(socket: &TcpStream, bytes: &[u8], delays: &mut Vec<u32>) -> Result<usize> {
-    let now = now();
-    let mut done = 0;
-    while let Some((frame, length)) = first(&bytes[done..]) {
-        done += length;
-        match frame {
-            Frame::Message(event) => {
-                let at = written_at(event).context("an event without the time of its writing")?;
-                delays.push(u32::try_from(now.saturating_sub(at)).unwrap_or(u32::MAX));
-            }
-            Frame::Ping => {
-                // There is always room for what is never more than one pong.
-                socket.try_write(&PONG)?;
-            }
-            Frame::Close(_) | Frame::Other => {}
-        }
-    }
-    Ok(done)
 }

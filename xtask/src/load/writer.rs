@@ -1,15 +1,15 @@
-//! Inserts at a steady rate.
+//! Inserts: at a steady rate, or so many.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use bson::{Document, doc};
 use clap::Args;
-use mongodb::Client;
+use mongodb::{Client, Collection};
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{now, orders};
+use super::{now, orders, volley::Volley};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -21,7 +21,7 @@ pub(crate) struct Options {
     #[arg(long)]
     collection: String,
     /// Inserts a second.
-    #[arg(long)]
+    #[arg(long, default_value_t = 1)]
     rate: u32,
     /// Documents in one insert: those of one insert come in one reply of the change stream.
     #[arg(long, default_value_t = 1)]
@@ -34,32 +34,61 @@ pub(crate) struct Options {
     padding: usize,
 }
 
-/// Writes from each `go` to the next `stop`.
+/// Writes from each `go` to the next `stop`, and each volley at once. The answer to `stop` tells how many documents there are
+/// by then.
 pub(crate) async fn run(options: Options) -> Result<()> {
     let client = Client::with_uri_str(&options.mongodb).await.context("MongoDB's address")?;
     let collection = client.database(&options.database).collection::<Document>(&options.collection);
-    let padding = "x".repeat(options.padding);
+    let mut writer =
+        Writer { collection, names: options.names, padding: "x".repeat(options.padding), written: 0 };
     let mut ticks = interval(Duration::from_secs(1) * options.batch / options.rate);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut orders = orders();
     let mut goes = false;
-    let mut name = 0;
     println!("{}", json!({ "rate": options.rate }));
     loop {
         tokio::select! {
-            _ = ticks.tick(), if goes => {
-                let at = i64::try_from(now())?;
-                let documents = (0..options.batch).map(|_| {
-                    name = (name + 1) % options.names;
-                    doc! { "at": at, "name": name, "padding": &padding }
-                });
-                collection.insert_many(documents).await.context("an insert")?;
-            }
+            _ = ticks.tick(), if goes => writer.write(options.batch).await?,
             order = orders.recv() => {
                 let Some(order) = order else { return Ok(()) };
-                goes = order == "go";
-                println!("{}", json!({}));
+                match Volley::of_order(&order)? {
+                    Some(volley) => writer.fire(volley).await?,
+                    None => goes = order == "go",
+                }
+                println!("{}", json!({ "written": writer.written }));
             }
         }
+    }
+}
+
+struct Writer {
+    collection: Collection<Document>,
+    names: u32,
+    padding: String,
+    /// Each document bears its number, from zero.
+    written: i64,
+}
+
+impl Writer {
+    async fn write(&mut self, batch: u32) -> Result<()> {
+        let at = i64::try_from(now())?;
+        let first = self.written;
+        let documents = (first..first + i64::from(batch)).map(|number| {
+            let name = (number + 1) % i64::from(self.names);
+            doc! { "at": at, "n": number, "name": name, "padding": &self.padding }
+        });
+        self.collection.insert_many(documents).await.context("an insert")?;
+        self.written += i64::from(batch);
+        Ok(())
+    }
+
+    async fn fire(&mut self, volley: Volley) -> Result<()> {
+        let mut next = Instant::now();
+        for batch in volley.batches() {
+            self.write(batch).await?;
+            next = Instant::max(next + volley.every, Instant::now());
+            tokio::time::sleep_until(next.into()).await;
+        }
+        Ok(())
     }
 }

@@ -1,0 +1,141 @@
+//! Who sends events to many clients, and what that costs.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use http::Method;
+use parts::http::Request;
+use serde_json::{Value, json};
+
+use super::Server;
+use super::cores::{LOAD, MEASURED, pin};
+use super::generator::Generator;
+use super::processor::processor_time;
+
+/// The most of its core that the load may take: what takes all of it may be what holds the sender up.
+const MOST_OF_CORE: f64 = 0.9;
+/// Bytes of padding in a document, so that a frame has about 300.
+const PADDING: &str = "80";
+
+/// One who sends, on a core of its own, and its clients.
+pub(super) struct Fan {
+    /// Sends, or makes the server send.
+    source: Generator,
+    readers: Generator,
+    /// The process that sends.
+    sender: u32,
+    clients: u32,
+    /// Whether what it is given at once goes out as it likes: a server gathers what waits.
+    gathers: bool,
+}
+
+impl Fan {
+    /// A server with so many clients of one stream of this collection, and who writes there.
+    pub(super) async fn of_server(
+        program: &Path,
+        server: &Server,
+        collection: &str,
+        clients: u32,
+    ) -> Result<Self> {
+        let url = server.backend.url();
+        let (address, path) = (format!("/bench/{collection}"), format!("/bench/{collection}/_streams/all"));
+        let metadata = r#"{"streams": [{"uri": "all", "stages": []}]}"#;
+        let put = Request::new(Method::PUT, address.as_str()).json(metadata).send(&url).await?;
+        ensure!(put.status.is_success(), "PUT {address}: {} {}", put.status, put.text());
+        let (readers, _) = readers(program, &url, &path, clients).await?;
+        let mongodb = server.set.uri();
+        let writer = ["writer", "--mongodb", &mongodb, "--database", "bench", "--collection", collection];
+        let (source, _) = Generator::start(program, &[&writer[..], &["--padding", PADDING]].concat()).await?;
+        let sender = server.backend.process()?.id();
+        pin(server.set.process(0)?, LOAD)?;
+        Self { source, readers, sender, clients, gathers: true }.pinned()
+    }
+
+    /// A thread that does nothing but `send()` frames of so many bytes to so many clients.
+    pub(super) async fn floor(program: &Path, clients: u32, bytes: u32) -> Result<Self> {
+        // What is before the text of a frame of this length: RFC 6455, section 5.2.
+        let text = bytes.saturating_sub(4);
+        let floor = ["floor", "--count", &clients.to_string(), "--bytes", &text.to_string()];
+        let (source, said) = Generator::start(program, &floor).await?;
+        let (readers, _) =
+            readers(program, &format!("http://127.0.0.1:{}", said["port"]), "/", clients).await?;
+        let sender = source.id()?;
+        Self { source, readers, sender, clients, gathers: false }.pinned()
+    }
+
+    fn pinned(self) -> Result<Self> {
+        pin(self.sender, MEASURED)?;
+        self.readers.pin(LOAD)?;
+        if self.source.id()? != self.sender {
+            self.source.pin(LOAD)?;
+        }
+        Ok(self)
+    }
+
+    /// How many bytes a frame has.
+    pub(super) async fn frame_bytes(&mut self) -> Result<u32> {
+        let sample = self.send(1, 1, Duration::ZERO).await?;
+        let bytes = sample["bytes"].as_u64().context("bytes")? / u64::from(self.clients);
+        Ok(u32::try_from(bytes)?)
+    }
+
+    /// Events with a pause between, so that each batch is out before the next one comes: what a delivery costs.
+    pub(super) async fn paced(&mut self, batch: u32, for_about: Duration) -> Result<Value> {
+        // Twice what sending takes, and more.
+        let each = Duration::from_micros(if batch == 1 { 25 } else { 50 });
+        let every = each * self.clients;
+        let batches = (for_about.as_micros() / every.as_micros()).max(3);
+        let events = u32::try_from(batches)? * batch;
+        let figures = self.send(events, batch, every).await?;
+        Ok(json!({
+            "cpu_us_per_delivery": figures["cpu_us_per_delivery"],
+            "p50_ms": figures["p50_ms"],
+            "p99_ms": figures["p99_ms"],
+        }))
+    }
+
+    /// Events as fast as can be: how many deliveries a second there are. An error where not the sender was the limit.
+    pub(super) async fn burst(&mut self, batch: u32, deliveries: u32) -> Result<Value> {
+        let events = (deliveries / self.clients / batch).max(3) * batch;
+        let figures = self.send(events, if self.gathers { events } else { batch }, Duration::ZERO).await?;
+        let figure = |name: &str| figures[name].as_f64().with_context(|| name.to_owned());
+        let (count, share) = (figure("events")?, figure("load_share_of_core")?);
+        ensure!(
+            share <= MOST_OF_CORE,
+            "the load took {share:.2} of its core: it, and not the sender, may be what was measured"
+        );
+        let a_second = count / figure("seconds_between_first_and_last")?;
+        Ok(json!({
+            "deliveries_per_second": a_second,
+            "events_per_read": count / figure("reads")?,
+            "cpu_us_per_delivery_in_burst": figure("cpu_us_per_delivery")?,
+            "load_share_of_core": share,
+            "load_drains_per_second": count / figure("load_cpu_seconds")?,
+        }))
+    }
+
+    async fn send(&mut self, events: u32, batch: u32, every: Duration) -> Result<Value> {
+        let expected = u64::from(events) * u64::from(self.clients);
+        let load = self.readers.id()?;
+        self.readers.order("take").await?;
+        let (began, sender_before, load_before) =
+            (Instant::now(), processor_time(self.sender)?, processor_time(load)?);
+        self.source.fire(events, batch, every).await?;
+        let mut figures = self.readers.order(&format!("await {expected}")).await?;
+        let spent = processor_time(self.sender)? - sender_before;
+        let load_spent = processor_time(load)? - load_before;
+        ensure!(figures["ended"] == 0, "{} clients were closed", figures["ended"]);
+        let came = figures["events"].as_u64().context("events")?;
+        ensure!(came == expected, "{came} of {expected} events came");
+        figures["cpu_us_per_delivery"] = json!(spent * 1e6 / (f64::from(events) * f64::from(self.clients)));
+        figures["load_cpu_seconds"] = json!(load_spent);
+        figures["load_share_of_core"] = json!(load_spent / began.elapsed().as_secs_f64());
+        Ok(figures)
+    }
+}
+
+async fn readers(program: &Path, server: &str, path: &str, clients: u32) -> Result<(Generator, Value)> {
+    let count = clients.to_string();
+    Generator::start(program, &["readers", "--server", server, "--path", path, "--count", &count]).await
+}

@@ -1,0 +1,186 @@
+//! The driver's own change stream and many clients of a server, in one process: when each of them sees an event, by one clock.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context as Polled, Poll, ready};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use bson::{Document, RawDocumentBuf};
+use clap::Args;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use mongodb::Client;
+use mongodb::options::FullDocumentType;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+use tokio::time::{Instant, sleep};
+
+use super::frames::written_at;
+use super::socket::{AT_ONCE, Socket, buffer};
+use super::{now, orders};
+
+/// How long the last events may be on their way when they are asked for.
+const BEHIND: Duration = Duration::from_secs(5);
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// The server, as `http://host:port`.
+    #[arg(long)]
+    server: String,
+    /// The address of the stream.
+    #[arg(long)]
+    path: String,
+    /// How many clients.
+    #[arg(long)]
+    count: usize,
+    /// MongoDB's connection string.
+    #[arg(long)]
+    mongodb: String,
+    #[arg(long)]
+    database: String,
+    #[arg(long)]
+    collection: String,
+}
+
+/// Opens all of them, says so, and answers each `take` with what each added to the driver's own since the last one.
+pub(crate) async fn run(options: Options) -> Result<()> {
+    let mut orders = orders();
+    let (seen, mut by_cursor) = mpsc::unbounded_channel();
+    let of_cursor = (options.mongodb, options.database, options.collection);
+    // In a thread of its own: it does not wait until a thousand sockets are read.
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (mongodb, database, collection) = of_cursor;
+        runtime.block_on(follow(&mongodb, &database, &collection, &seen))
+    });
+    by_cursor.recv().await.context("the driver's change stream")?;
+    let sockets: Vec<Socket> = stream::iter(0..options.count)
+        .map(|_| Socket::open(&options.server, options.path.clone(), None))
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await?;
+    let taken = Rc::new(RefCell::new(Taken { buffer: buffer(), came: HashMap::new(), ended: 0 }));
+    let readers = LocalSet::new();
+    for mut socket in sockets {
+        let taken = Rc::clone(&taken);
+        readers.spawn_local(async move {
+            while poll_fn(|polled| taken.borrow_mut().poll(&mut socket, polled))
+                .await
+                .is_ok_and(|goes_on| goes_on)
+            {}
+            taken.borrow_mut().ended += 1;
+        });
+    }
+    println!("{}", json!({ "connected": options.count }));
+    readers
+        .run_until(async {
+            while orders.recv().await.is_some() {
+                let mut cursor = Vec::new();
+                while let Ok(seen) = by_cursor.try_recv() {
+                    cursor.push(seen);
+                }
+                let deadline = Instant::now() + BEHIND;
+                while !taken.borrow().has_all(&cursor, options.count) && Instant::now() < deadline {
+                    sleep(Duration::from_millis(2)).await;
+                }
+                println!("{}", taken.borrow_mut().added(&cursor, options.count));
+            }
+        })
+        .await;
+    Ok(())
+}
+
+/// An event's time of writing, by which it is known, and when it was seen.
+#[derive(Clone, Copy)]
+struct Seen {
+    at: u64,
+    now: u64,
+}
+
+/// Tells of each event when the driver hands it out, and first of all that it is open.
+async fn follow(
+    mongodb: &str,
+    database: &str,
+    collection: &str,
+    seen: &mpsc::UnboundedSender<Seen>,
+) -> Result<()> {
+    let client = Client::with_uri_str(mongodb).await?;
+    let collection = client.database(database).collection::<Document>(collection);
+    let events = collection.watch().full_document(FullDocumentType::UpdateLookup).await?;
+    let mut events = events.with_type::<RawDocumentBuf>();
+    seen.send(Seen { at: 0, now: 0 })?;
+    while let Some(event) = events.try_next().await? {
+        let now = now();
+        if let Ok(at) = event.get_document("fullDocument").and_then(|document| document.get_i64("at")) {
+            seen.send(Seen { at: u64::try_from(at)?, now })?;
+        }
+    }
+    Ok(())
+}
+
+struct Taken {
+    buffer: Vec<u8>,
+    /// When each event came, at each client.
+    came: HashMap<u64, Vec<u64>>,
+    ended: usize,
+}
+
+impl Taken {
+    fn poll(&mut self, socket: &mut Socket, polled: &mut Polled<'_>) -> Poll<Result<bool>> {
+        let came = &mut self.came;
+        let bytes = ready!(socket.poll_messages(polled, &mut self.buffer, |event| {
+            let at = written_at(event).context("an event without the time of its writing")?;
+            came.entry(at).or_default().push(now());
+            Ok(())
+        }))?;
+        Poll::Ready(Ok(bytes > 0))
+    }
+
+    fn has_all(&self, cursor: &[Seen], count: usize) -> bool {
+        cursor.iter().all(|seen| self.came.get(&seen.at).is_some_and(|came| came.len() >= count))
+    }
+
+    /// What clients waited longer than the driver: the first of an event, the one in the middle, the last, and all of them.
+    fn added(&mut self, cursor: &[Seen], count: usize) -> Value {
+        let [mut first, mut middle, mut last, mut all, mut of_driver] = [const { Vec::new() }; 5];
+        for seen in cursor {
+            let came = self.came.remove(&seen.at).unwrap_or_default();
+            let mut added: Vec<f64> = came.iter().map(|came| milliseconds(seen.now, *came)).collect();
+            added.sort_unstable_by(f64::total_cmp);
+            if added.len() != count {
+                continue;
+            }
+            first.extend(added.first());
+            middle.push(added[added.len() / 2]);
+            last.extend(added.last());
+            of_driver.push(milliseconds(seen.at, seen.now));
+            all.extend(added);
+        }
+        // What came before the order that the driver had not yet handed out is left out of both.
+        self.came.clear();
+        let mut figures = json!({ "events": first.len(), "of": cursor.len(), "ended": self.ended });
+        for (name, of) in [
+            ("first", &mut first),
+            ("middle", &mut middle),
+            ("last", &mut last),
+            ("all", &mut all),
+            ("driver", &mut of_driver),
+        ] {
+            of.sort_unstable_by(f64::total_cmp);
+            for (share, per_mille) in [("p50", 500), ("p99", 990)] {
+                let value = of.get(of.len().saturating_sub(1) * per_mille / 1000);
+                figures[format!("{name}_{share}_ms")] = json!(value);
+            }
+        }
+        figures
+    }
+}
+
+/// From one moment to another, which may be before it.
+fn milliseconds(from: u64, to: u64) -> f64 {
+    let micros = |from: u64, to: u64| Duration::from_micros(to.saturating_sub(from)).as_secs_f64() * 1e3;
+    micros(from, to) - micros(to, from)
+}

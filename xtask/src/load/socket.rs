@@ -1,0 +1,96 @@
+//! One WebSocket of very many, read in turn with one buffer for all.
+
+use std::pin::Pin;
+use std::task::{Context as Polled, Poll, ready};
+
+use anyhow::{Result, ensure};
+use http::StatusCode;
+use parts::http::Request;
+use tokio::io::{AsyncRead as _, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::frames::{Frame, PONG, first};
+
+/// Handshakes under way at once.
+pub(super) const AT_ONCE: usize = 64;
+/// What is read at once.
+const BUFFER: usize = 64 * 1024;
+
+/// A buffer for all sockets of a thread.
+pub(super) fn buffer() -> Vec<u8> {
+    vec![0; BUFFER]
+}
+
+/// A client's socket.
+pub(super) struct Socket {
+    stream: TcpStream,
+    /// What has come of a frame that is not whole.
+    begun: Vec<u8>,
+    /// Whether there may be whole ones in it: such as came with the answer to the upgrade.
+    unread: bool,
+}
+
+impl Socket {
+    /// Opens a stream of this server, `http://host:port`.
+    pub(super) async fn open(server: &str, path: String, protocol: Option<&str>) -> Result<Self> {
+        let request = Request::get(path).upgrade();
+        let request = match protocol {
+            Some(protocol) => request.header("sec-websocket-protocol", protocol),
+            None => request,
+        };
+        let answer = request.open(server).await?;
+        let status = answer.status;
+        ensure!(status == StatusCode::SWITCHING_PROTOCOLS, "the upgrade is answered {status}");
+        let (stream, begun) = answer.into_upgraded();
+        Ok(Self { stream, unread: !begun.is_empty(), begun })
+    }
+
+    /// Gives the messages that have come to `take`, if any have; how many bytes were read, none at the end.
+    ///
+    /// One call to the kernel where one event has come: tokio knows from a buffer that is not full that nothing is left.
+    pub(super) fn poll_messages(
+        &mut self,
+        polled: &mut Polled<'_>,
+        buffer: &mut [u8],
+        mut take: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Poll<Result<usize>> {
+        if std::mem::take(&mut self.unread) {
+            let done = apart(&self.stream, &self.begun, &mut take)?;
+            let bytes = self.begun.len();
+            self.begun.drain(..done);
+            return Poll::Ready(Ok(bytes));
+        }
+        let mut buffer = ReadBuf::new(buffer);
+        ready!(Pin::new(&mut self.stream).poll_read(polled, &mut buffer))?;
+        let bytes = buffer.filled();
+        if self.begun.is_empty() {
+            let done = apart(&self.stream, bytes, &mut take)?;
+            self.begun.extend_from_slice(&bytes[done..]);
+        } else {
+            self.begun.extend_from_slice(bytes);
+            let done = apart(&self.stream, &self.begun, &mut take)?;
+            self.begun.drain(..done);
+        }
+        if self.begun.is_empty() {
+            self.begun = Vec::new();
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+}
+
+/// Takes frames apart; how many bytes they were.
+fn apart(stream: &TcpStream, bytes: &[u8], take: &mut impl FnMut(&[u8]) -> Result<()>) -> Result<usize> {
+    let mut done = 0;
+    while let Some((frame, length)) = first(&bytes[done..]) {
+        done += length;
+        match frame {
+            Frame::Message(message) => take(message)?,
+            Frame::Ping => {
+                // There is always room for what is never more than one pong.
+                stream.try_write(&PONG)?;
+            }
+            Frame::Close(_) | Frame::Other => {}
+        }
+    }
+    Ok(done)
+}
