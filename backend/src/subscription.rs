@@ -41,13 +41,15 @@ struct State {
     last: Option<Position>,
     /// Whether the source itself fills the queue, and no catch-up does.
     live: bool,
+    /// The weight of the event that did not fit when it was offered.
+    offered: usize,
 }
 
 impl State {
-    fn fits(&self, event: &Event, limit: usize) -> bool {
+    fn fits(&self, weight: usize, limit: usize) -> bool {
         // The oldest does not count: it is on its way, and however large it is, it is no sign of a slow reader.
         let oldest = self.events.front().map_or(0, |oldest| oldest.weight());
-        self.events.is_empty() || self.bytes - oldest + event.weight() <= limit
+        self.events.is_empty() || self.bytes - oldest + weight <= limit
     }
 
     fn push(&mut self, event: &Arc<Event>) {
@@ -75,7 +77,7 @@ impl Queue {
         self.wanted.as_ref()
     }
 
-    /// Whether an event is for this subscriber. A loss and a failure are for all.
+    /// Whether an event is for this subscriber. A loss is for all, and so is a failure of which no more is known.
     fn is_for(&self, event: &Event) -> bool {
         match (&self.wanted, event.document()) {
             (Some(wanted), Some(document)) => wanted.matcher.matches(document),
@@ -96,7 +98,7 @@ impl Queue {
             if !state.wants(event) || !self.is_for(event) {
                 continue;
             }
-            if !state.fits(event, self.limit) {
+            if !state.fits(event.weight(), self.limit) {
                 state.close = Some(Close::TooSlow);
                 break;
             }
@@ -111,12 +113,14 @@ impl Queue {
     pub(crate) fn offer(&self, events: &[Arc<Event>]) -> bool {
         let mut state = self.state();
         let mut all = true;
+        state.offered = 0;
         for event in events {
             if !state.wants(event) || !self.is_for(event) {
                 continue;
             }
-            if !state.fits(event, self.limit) {
+            if !state.fits(event.weight(), self.limit) {
                 all = false;
+                state.offered = event.weight();
                 break;
             }
             state.push(event);
@@ -126,13 +130,14 @@ impl Queue {
         all
     }
 
-    /// Until at most half of the room is taken, or nobody wants what is in it.
+    /// Until at most half of the room is taken and what was offered fits, or nobody wants what is in it.
     pub(crate) async fn drained(&self) {
         loop {
             let taken = self.taken.notified();
             {
                 let state = self.state();
-                if state.bytes <= self.limit / 2 || state.close.is_some() {
+                let has_room = state.bytes <= self.limit / 2 && state.fits(state.offered, self.limit);
+                if has_room || state.close.is_some() {
                     return;
                 }
             }
@@ -284,6 +289,7 @@ impl Drop for Subscription {
 #[cfg(test)]
 mod tests {
     use bson::{Timestamp, rawdoc};
+    use futures_util::FutureExt;
 
     use super::*;
     use crate::seal;
@@ -379,5 +385,16 @@ mod tests {
             times.push(event.position().start_at().time);
         }
         assert_eq!(times, [1, 2, 3, 4, 5]);
+    }
+
+    #[tokio::test]
+    async fn an_offer_of_more_than_there_ever_is_room_for_waits_for_an_empty_queue() {
+        let queue = Queue::new(100, None, None);
+        let events = [numbered(1, 1), numbered(2, 5_000)];
+        assert!(!queue.offer(&events));
+        assert_eq!(queue.drained().now_or_never(), None, "asking again at once would not help");
+        assert!(queue.take().is_some());
+        queue.drained().await;
+        assert!(queue.offer(&events));
     }
 }
