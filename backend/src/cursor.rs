@@ -54,6 +54,15 @@ enum Probe {
     Nothing,
 }
 
+/// Who may know that the pipeline fails on an event.
+#[derive(Debug)]
+enum Concerned {
+    Nobody,
+    Everybody,
+    /// Those for whom this event is.
+    WhoSees(RawDocumentBuf),
+}
+
 /// A change stream with a binding's pipeline behind what its subscribers may see.
 #[derive(Debug)]
 pub struct Cursor {
@@ -245,8 +254,18 @@ impl Cursor {
     /// The pipeline fails on some event behind `position`. The healthy ones before it fail with it in one reply, so they are
     /// read one by one; then the failing one is found by its position alone, and left behind.
     async fn step_over(&mut self, failure: Error, position: Position) -> Result<Progress, Error> {
+        self.position = Some(position.clone());
+        let stepped = self.try_step_over(failure).await;
+        if stepped.is_err() {
+            // What was read on the way was not handed out: it is read again.
+            self.position = Some(position);
+            self.open = None;
+        }
+        stepped
+    }
+
+    async fn try_step_over(&mut self, failure: Error) -> Result<Progress, Error> {
         let mut events = Vec::new();
-        self.position = Some(position);
         let failed = self.read_one_by_one(&mut events).await;
         self.open = None;
         let failure = match failed {
@@ -257,18 +276,24 @@ impl Cursor {
             Err(error) => return Err(error),
         };
         match (self.find_failing().await?, fault(&failure)) {
-            // Out of view a failure is no news: by when it fails a pipeline could tell what is there.
-            (Some((before, failing)), Fault::Refused(_)) if !self.is_in_view(&before, &failing).await? => {
-                self.position = Some(failing);
-            }
-            (Some((_, failing)), Fault::Refused(code)) => {
+            (Some((before, failing)), Fault::Refused(code)) => {
+                let concerned = self.concerned(&before, &failing).await?;
                 // MongoDB's message may carry data of the document: it goes to the log, never to a client. And not even there
                 // where it may carry what a client sent.
                 let (namespace, anybodys) = (&self.namespace, self.screened.is_anybodys());
                 let error = if anybodys { failure.to_string() } else { mongo::unquoted(&failure) };
                 tracing::warn!(%namespace, code, error, "the pipeline fails on an event");
                 self.position = Some(failing.clone());
-                events.push(Arc::new(Event::failure(code, failing, &self.seal)));
+                match concerned {
+                    // Out of view a failure is no news: by when it fails a pipeline could tell what is there.
+                    Concerned::Nobody => {}
+                    Concerned::Everybody => {
+                        events.push(Arc::new(Event::failure(code, None, failing, &self.seal)));
+                    }
+                    Concerned::WhoSees(of) => {
+                        events.push(Arc::new(Event::failure(code, Some(of), failing, &self.seal)));
+                    }
+                }
             }
             _ if events.is_empty() => return Err(failure),
             _ => {}
@@ -345,15 +370,70 @@ impl Cursor {
         Ok(positions)
     }
 
-    /// Whether those who follow may know of the one event behind `before`.
-    async fn is_in_view(&mut self, before: &Position, event: &Position) -> Result<bool, Error> {
+    /// Who of those that follow may know of the one event behind `before`.
+    async fn concerned(&mut self, before: &Position, event: &Position) -> Result<Concerned, Error> {
+        if self.screened.asks_each() {
+            return Ok(match (self.in_members(before, event).await?, self.screened.is_filtered()) {
+                (Some(event), _) => Concerned::WhoSees(event),
+                (None, true) => Concerned::Nobody,
+                (None, false) => Concerned::Everybody,
+            });
+        }
         let ahead = self.screened.ahead();
         if ahead.is_empty() {
-            return Ok(true);
+            return Ok(Concerned::Everybody);
         }
+        let pipeline = self.in_judgement(before, event, ahead);
+        Ok(match self.probe_with(pipeline).await? {
+            Probe::Nothing => Concerned::Nobody,
+            Probe::Yields | Probe::Fails => Concerned::Everybody,
+        })
+    }
+
+    /// An event that is too large to be sent, put together from its members, each of which is not; `None` where one of them
+    /// cannot be computed either.
+    async fn in_members(
+        &mut self,
+        before: &Position,
+        event: &Position,
+    ) -> Result<Option<RawDocumentBuf>, Error> {
+        let stages = [self.screened.ahead(), self.screened.declared()].concat();
+        let whole = self.in_judgement(before, event, &stages);
+        let shown = |members: Document| {
+            let mut pipeline = whole.clone();
+            pipeline.push(doc! { "$project": members });
+            pipeline
+        };
+        let names = doc! { "$map": { "input": { "$objectToArray": "$$ROOT" }, "in": "$$this.k" } };
+        let Some(names) = self.one(shown(doc! { "_id": 1, "names": names })).await? else { return Ok(None) };
+        let mut members = Vec::new();
+        for name in names.get_array("names").map_err(Error::custom)? {
+            let name = name?;
+            let Some(name) = name.as_str().filter(|name| *name != "_id") else { continue };
+            let Some(member) = self.one(shown(doc! { "_id": 1, name: 1 })).await? else { return Ok(None) };
+            members.push(member);
+        }
+        Ok(Some(event::joined(&members)?))
+    }
+
+    /// The stages on this one event.
+    fn in_judgement(&self, before: &Position, event: &Position, stages: &[Document]) -> Vec<Document> {
         let range = before.only_behind(Some(event));
-        let pipeline = pipeline(self.screened.options(), Some(before.start_at()), Some(range), ahead);
-        Ok(self.probe_with(pipeline).await? != Probe::Nothing)
+        pipeline(self.screened.options_in_judgement(), Some(before.start_at()), Some(range), stages)
+    }
+
+    /// The first event that the pipeline brings at once, if it can be computed and there is one.
+    async fn one(&mut self, pipeline: Vec<Document>) -> Result<Option<RawDocumentBuf>, Error> {
+        let found = async {
+            let mut cursor = self.aggregate(pipeline, 1).await?;
+            let Some(first) = next(&mut cursor).await? else { return Ok(None) };
+            let found = first.doc_slices()?.into_iter().next().transpose()?;
+            Ok(found.and_then(|found| found.as_document().map(RawDocument::to_owned)))
+        };
+        match found.await {
+            Err(error) if matches!(fault(&error), Fault::Refused(_)) => Ok(None),
+            found => found,
+        }
     }
 
     async fn probe(&mut self, behind: &Position, last: &Position) -> Result<Probe, Error> {

@@ -27,8 +27,13 @@ enum Kind {
         /// The event for a form without a word for leaving: there is one where the document is deleted.
         event: Option<RawDocumentBuf>,
     },
-    /// The pipeline fails on a change, with this code of MongoDB's. Its message may carry data and is not told.
-    Failure(i32),
+    /// The pipeline fails on a change.
+    Failure {
+        /// MongoDB's code. Its message may carry data and is not told.
+        code: i32,
+        /// The change, where it decides whom the failure concerns; it is not told either.
+        of: Option<RawDocumentBuf>,
+    },
     /// Changes before this position cannot be had any more.
     Gap,
 }
@@ -125,9 +130,9 @@ impl Event {
         Self::new(Kind::Leave { key, event }, position, seal)
     }
 
-    /// A change on which the pipeline fails.
-    pub fn failure(code: i32, position: Position, seal: &Arc<Seal>) -> Self {
-        Self::new(Kind::Failure(code), position, seal)
+    /// A change on which the pipeline fails with this code of MongoDB's. It concerns those for whom `of` is, or everybody.
+    pub fn failure(code: i32, of: Option<RawDocumentBuf>, position: Position, seal: &Arc<Seal>) -> Self {
+        Self::new(Kind::Failure { code, of }, position, seal)
     }
 
     /// A loss; what follows is behind `position`.
@@ -147,7 +152,7 @@ impl Event {
             Kind::Change(raw) | Kind::Enter(raw) | Kind::Leave { event: Some(raw), .. } => {
                 raw.get_datetime("wallTime").ok()
             }
-            Kind::Leave { event: None, .. } | Kind::Failure(_) | Kind::Gap => None,
+            Kind::Leave { event: None, .. } | Kind::Failure { .. } | Kind::Gap => None,
         };
         let of_cluster = || i64::from(self.position.start_at().time) * 1_000;
         wall_time.map_or_else(of_cluster, bson::DateTime::timestamp_millis)
@@ -160,15 +165,16 @@ impl Event {
             Kind::Leave { key, event } => {
                 key.as_bytes().len() + event.as_ref().map_or(0, |event| event.as_bytes().len())
             }
-            Kind::Failure(_) | Kind::Gap => 128,
+            Kind::Failure { of, .. } => 128 + of.as_ref().map_or(0, |of| of.as_bytes().len()),
+            Kind::Gap => 128,
         }
     }
 
-    /// The change itself, of one that is told as such.
+    /// The change that decides for whom this is; without one it is for everybody.
     pub fn document(&self) -> Option<&RawDocument> {
         match &self.kind {
-            Kind::Change(raw) | Kind::Enter(raw) => Some(raw),
-            Kind::Leave { .. } | Kind::Failure(_) | Kind::Gap => None,
+            Kind::Change(raw) | Kind::Enter(raw) | Kind::Failure { of: Some(raw), .. } => Some(raw),
+            Kind::Leave { .. } | Kind::Failure { of: None, .. } | Kind::Gap => None,
         }
     }
 
@@ -179,7 +185,7 @@ impl Event {
 
     /// Whether the pipeline fails on it.
     pub fn is_failure(&self) -> bool {
-        matches!(self.kind, Kind::Failure(_))
+        matches!(self.kind, Kind::Failure { .. })
     }
 
     /// What the client gets, if its form has a word for it; or the close where it must not go on without one: the reason
@@ -187,7 +193,7 @@ impl Event {
     pub fn encoded(&self, form: Form) -> Result<Option<Frame>, (Close, String)> {
         let typed = matches!(form, Form::V1Json(_) | Form::V1Bson);
         match self.kind {
-            Kind::Failure(code) if !typed => {
+            Kind::Failure { code, .. } if !typed => {
                 return Err((Close::EventFailed, code.to_string()));
             }
             Kind::Gap if !typed => return Err((Close::HistoryLost, Close::HistoryLost.reason().to_owned())),
@@ -241,7 +247,7 @@ impl Event {
         match &self.kind {
             Kind::Change(event) | Kind::Enter(event) => Some(event),
             Kind::Leave { event, .. } => event.as_deref(),
-            Kind::Failure(_) | Kind::Gap => None,
+            Kind::Failure { .. } | Kind::Gap => None,
         }
     }
 
@@ -260,7 +266,9 @@ impl Event {
                 let key = json(key, mode)?;
                 format!(r#"{{"type":"leave","position":"{position}","documentKey":{key}}}"#)
             }
-            Kind::Failure(code) => format!(r#"{{"type":"error","code":{code},"position":"{position}"}}"#),
+            Kind::Failure { code, .. } => {
+                format!(r#"{{"type":"error","code":{code},"position":"{position}"}}"#)
+            }
             Kind::Gap => format!(r#"{{"type":"gap","reason":"{GAP}","position":"{position}"}}"#),
         })
     }
@@ -278,7 +286,7 @@ impl Event {
             Kind::Leave { key, .. } => {
                 rawdoc! { "type": "leave", "position": position, "documentKey": key.clone() }
             }
-            Kind::Failure(code) => rawdoc! { "type": "error", "code": *code, "position": position },
+            Kind::Failure { code, .. } => rawdoc! { "type": "error", "code": *code, "position": position },
             Kind::Gap => rawdoc! { "type": "gap", "reason": GAP, "position": position },
         })
     }

@@ -80,7 +80,7 @@ impl Members {
                         }
                     });
                 }
-                // A failure or a loss concerns everybody.
+                // A loss concerns everybody, and so does a failure of which no more is known.
                 None => self.some.values().for_each(give),
             }
         }

@@ -13,6 +13,11 @@ const MINE: &str = r#"{"streams": [
         {"$match": {"fullDocument.name": {"$var": "n"}}},
         {"$set": {"fullDocument.name": "hidden"}}
     ]},
+    {"uri": "twice", "stages": [{"$set": {"again": "$fullDocument.body"}}]},
+    {"uri": "mine-twice", "stages": [
+        {"$match": {"fullDocument.tenant": {"$var": "n"}}}, {"$set": {"again": "$fullDocument.body"}}
+    ]},
+    {"uri": "required", "fullDocument": "required", "stages": []},
     {"uri": "all", "stages": []}
 ]}"#;
 
@@ -141,19 +146,135 @@ async fn what_cannot_be_shared_has_a_cursor_for_each_value(front: Front) {
     }
 }
 
-async fn permissions_that_show_each_its_own_share_a_cursor_too(front: Front) {
-    let database = declared(front).await;
+/// A rule that shows each tenant its own, and who opens streams under it.
+async fn tenants(database: &Database, front: Front) -> impl AsyncFn(&str, &str, &str) -> WebSocket {
     let server = front.ruled().await;
     let rule = json!({
         "_id": "tenants", "roles": ["tenant"], "methods": ["GET"],
-        "path": format!("/{}/log/_streams/all", database.name), "readFilter": { "tenant": "@user.tenant" },
+        "path": format!("/{}/log/_streams/*", database.name), "readFilter": { "tenant": "@user.tenant" },
     });
-    rules::add(&database, server, &[rule]).await;
-    let follow = async |tenant: &str| {
+    rules::add(database, server, &[rule]).await;
+    async move |tenant, form, stream| {
         let claims = json!({ "roles": ["tenant"], "tenant": tenant });
-        let request = Request::get(database.path("log/_streams/all")).bearer(&token::valid(&claims));
+        let request = Request::get(database.path(&format!("log/_streams/{stream}")))
+            .bearer(&token::valid(&claims))
+            .header("sec-websocket-protocol", form);
         WebSocket::open(server, request).await.unwrap_or_else(|refused| panic!("{}", refused.text()))
+    }
+}
+
+/// What comes next but for notices: the `k` of an event, or the code of an error.
+async fn told(socket: &mut WebSocket) -> (String, i64) {
+    loop {
+        let message: Value = serde_json::from_str(&soon("a message", socket.text()).await).expect("JSON");
+        let (kind, number) = match message["type"].as_str() {
+            Some("ready" | "keepalive") => continue,
+            Some("error") => ("error", &message["code"]),
+            _ => ("event", &message["event"]["fullDocument"]["k"]),
+        };
+        return (kind.to_owned(), number.as_i64().unwrap_or_else(|| panic!("{kind} without a number")));
+    }
+}
+
+/// The large event of the tenant, number 2, as this server can send it.
+async fn large(database: &Database) -> (&'static str, i64) {
+    let info = database.mongo.run_command(bson::doc! { "buildInfo": 1 }).await.expect("MongoDB answers");
+    // BSONObjectTooLarge where it cannot split an event.
+    if info.get_str("version").is_ok_and(|version| version.starts_with("6.0.5")) {
+        ("error", 10334)
+    } else {
+        ("event", 2)
+    }
+}
+
+/// The stream's stages double the document, so that the event is larger than MongoDB can send.
+async fn write_one_too_large(database: &Database) {
+    let log = database.mongo.collection::<bson::Document>("log");
+    for (tenant, k, bytes) in [("a", 1, 10), ("a", 2, 9_500_000), ("b", 3, 10), ("a", 4, 10)] {
+        let document = bson::doc! { "tenant": tenant, "k": k, "body": "x".repeat(bytes) };
+        log.insert_one(document).await.expect("MongoDB takes it");
+    }
+}
+
+async fn an_event_that_is_too_large_is_told_to_whom_it_concerns_and_to_nobody_else(front: Front) {
+    let database = declared(front).await;
+    let follow = tenants(&database, front).await;
+    let typed = "tailrace.v1.json";
+    let (mut a, mut b) = (follow("a", typed, "twice").await, follow("b", typed, "twice").await);
+    let (mut plain_a, mut plain_b) =
+        (follow("a", "tailrace.plain", "twice").await, follow("b", "tailrace.plain", "twice").await);
+    has_cursors(&database, 1).await;
+    let mut start: Value = serde_json::from_str(&b.text().await).expect("JSON");
+    let start = start["position"].take();
+    write_one_too_large(&database).await;
+    let (kind, number) = large(&database).await;
+    for expected in [("event", 1), (kind, number), ("event", 4)] {
+        let told = told(&mut a).await;
+        assert_eq!((told.0.as_str(), told.1), expected);
+    }
+    assert_eq!(told(&mut b).await, ("event".to_owned(), 3));
+    assert_eq!(plain_b.event().await["fullDocument"]["k"], 3, "it lives");
+    assert_eq!(plain_a.event().await["fullDocument"]["k"], 1);
+    if kind == "error" {
+        assert_eq!(plain_a.closed().await, (4010, "10334".to_owned()));
+    }
+
+    // Who comes back is told the same of what is past.
+    let again = format!("twice?resumeAfter={}", start.as_str().expect("a position"));
+    let (mut a, mut b) = (follow("a", typed, &again).await, follow("b", typed, &again).await);
+    for expected in [("event", 1), (kind, number), ("event", 4)] {
+        let told = told(&mut a).await;
+        assert_eq!((told.0.as_str(), told.1), expected);
+    }
+    assert_eq!(told(&mut b).await, ("event".to_owned(), 3));
+}
+
+async fn an_event_that_is_too_large_is_told_to_those_whose_values_it_matches(front: Front) {
+    let database = declared(front).await;
+    let follow = async |tenant: &str| {
+        let address = format!("log/_streams/mine-twice?avars={{%22n%22:%22{tenant}%22}}");
+        let request =
+            Request::get(database.path(&address)).header("sec-websocket-protocol", "tailrace.v1.json");
+        WebSocket::open(&database.server, request)
+            .await
+            .unwrap_or_else(|refused| panic!("{}", refused.text()))
     };
+    let (mut a, mut b) = (follow("a").await, follow("b").await);
+    has_cursors(&database, 1).await;
+    write_one_too_large(&database).await;
+    let (kind, number) = large(&database).await;
+    for expected in [("event", 1), (kind, number), ("event", 4)] {
+        let told = told(&mut a).await;
+        assert_eq!((told.0.as_str(), told.1), expected);
+    }
+    assert_eq!(told(&mut b).await, ("event".to_owned(), 3));
+}
+
+async fn an_image_that_is_required_and_missing_is_told_to_whom_it_concerns_and_to_nobody_else(front: Front) {
+    let database = declared(front).await;
+    let follow = tenants(&database, front).await;
+    let (mut a, mut b) = (
+        follow("a", "tailrace.v1.json", "required").await,
+        follow("b", "tailrace.v1.json", "required").await,
+    );
+    let log = database.mongo.collection::<bson::Document>("log");
+    for (tenant, k) in [("a", 1), ("b", 2)] {
+        log.insert_one(bson::doc! { "_id": k, "tenant": tenant, "k": k }).await.expect("MongoDB takes it");
+    }
+    log.update_one(bson::doc! { "_id": 1 }, bson::doc! { "$set": { "x": 1 } }).await.expect("the update");
+    log.insert_one(bson::doc! { "tenant": "b", "k": 3 }).await.expect("MongoDB takes it");
+    assert_eq!(told(&mut a).await, ("event".to_owned(), 1));
+    // NoMatchingDocument
+    assert_eq!(told(&mut a).await, ("error".to_owned(), 47));
+    for k in [2, 3] {
+        assert_eq!(told(&mut b).await, ("event".to_owned(), k));
+    }
+}
+
+async fn permissions_that_show_each_its_own_share_a_cursor_too(front: Front) {
+    let database = declared(front).await;
+    let follow = tenants(&database, front).await;
+    let follow = async |tenant| follow(tenant, "tailrace.plain", "all").await;
     let (mut a, mut b) = (follow("a").await, follow("b").await);
     has_cursors(&database, 1).await;
     let log = database.mongo.collection::<bson::Document>("log");
@@ -175,4 +296,7 @@ both_fronts!(
     who_comes_back_gets_its_own_of_what_it_missed,
     what_cannot_be_shared_has_a_cursor_for_each_value,
     permissions_that_show_each_its_own_share_a_cursor_too,
+    an_event_that_is_too_large_is_told_to_whom_it_concerns_and_to_nobody_else,
+    an_event_that_is_too_large_is_told_to_those_whose_values_it_matches,
+    an_image_that_is_required_and_missing_is_told_to_whom_it_concerns_and_to_nobody_else,
 );

@@ -31,6 +31,8 @@ pub struct Screened {
     declared: Vec<Document>,
     judge: Option<Judge>,
     anybodys: bool,
+    filtered: bool,
+    asks_each: bool,
 }
 
 impl Screened {
@@ -64,6 +66,8 @@ impl Screened {
             declared: binding.pipeline().to_vec(),
             judge: None,
             anybodys: anybodys(binding, visibility),
+            filtered: visibility.read_filter().is_some(),
+            asks_each: false,
         }
     }
 
@@ -100,6 +104,8 @@ impl Screened {
             declared: Vec::new(),
             judge: Some(judge),
             anybodys: anybodys(binding, visibility),
+            filtered: visibility.read_filter().is_some(),
+            asks_each: false,
         })
     }
 
@@ -131,12 +137,33 @@ impl Screened {
         let is_filter = |stage: &Document| stage.contains_key("$match");
         let filters = self.ahead.first().is_some_and(is_filter) && plan.matcher().is_some();
         let ahead = self.ahead[usize::from(filters)..].to_vec();
-        Self { ahead, declared: plan.source().pipeline().to_vec(), ..self.clone() }
+        let declared = plan.source().pipeline().to_vec();
+        Self { ahead, declared, asks_each: plan.matcher().is_some(), ..self.clone() }
     }
 
     /// Which documents MongoDB adds to the events.
     pub fn options(&self) -> StreamOptions {
         self.options
+    }
+
+    /// Which documents MongoDB adds to an event that it could not compute, to judge whose it is. Where the image is missing
+    /// that a definition requires, the document as it is now stands for it, as for any update without images.
+    pub fn options_in_judgement(&self) -> StreamOptions {
+        let full_document = match self.options.full_document {
+            FullDocument::Required => FullDocument::UpdateLookup,
+            other => other,
+        };
+        StreamOptions { full_document, ..self.options }
+    }
+
+    /// Whether callers are asked one by one which of the events are for them; [`Self::ahead`] has none of their filters then.
+    pub fn asks_each(&self) -> bool {
+        self.asks_each
+    }
+
+    /// Whether there are documents that callers may not see.
+    pub fn is_filtered(&self) -> bool {
+        self.filtered
     }
 
     /// The stages of the visibility.
