@@ -73,7 +73,7 @@ fn compare(name: &str, filters: i32, filter: impl Fn(i32) -> Document) {
 
 fn main() {
     println!("{:<28} {:>7} {:>12} {:>12} {:>9}", "filter", "filters", "scan ns", "index ns", "ratio");
-    for filters in [1, 100, 10_000] {
+    for filters in [1, 2, 3, 4, 8, 100, 10_000] {
         compare("name = v", filters, |n| doc! { "fullDocument.name": format!("user-{n}") });
         compare(
             "type = insert, name in 3",

@@ -2,11 +2,12 @@
 //!
 //! Filters of one definition differ in a few values: `{name: "ada"}`, `{name: "bob"}`, … Equality and `$in` are found by a
 //! hash of the document's own values, ranges by an ordered map, and what has neither is asked always. Whoever is found is a
-//! candidate; whether it matches is for its [`Matcher`] to say.
+//! candidate; whether it matches is for its [`Matcher`] to say. To ask one or two filters is quicker than to look them up:
+//! then all are asked.
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::RandomState},
-    hash::{BuildHasher as _, Hash, Hasher as _},
+    hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher},
     ops::Bound,
 };
 
@@ -19,6 +20,9 @@ use super::{
     path::{Leaf, Path},
     way::Way,
 };
+
+/// So many filters are asked, one after the other (`cargo bench -p tailrace-shared`).
+const FEW: usize = 2;
 
 /// Filters under the names of their owners.
 #[derive(Clone, Debug)]
@@ -54,11 +58,29 @@ enum Access {
     UpTo(Limit),
 }
 
+/// Takes a key that is a hash already, with a secret in it.
+#[derive(Clone, Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("a hash is a u64");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
 /// The filters that are found by the values at one path.
 #[derive(Clone, Debug)]
 struct Field {
     path: Path,
-    equal: HashMap<u64, Vec<Slot>>,
+    equal: HashMap<u64, Vec<Slot>, BuildHasherDefault<Hashed>>,
     /// How many there are in `equal`.
     equals: usize,
     from: BTreeMap<Limit, Vec<Slot>>,
@@ -123,11 +145,43 @@ impl<K: Clone + Eq + Hash> Index<K> {
         for (field, access) in &entry.accesses {
             self.fields[*field].remove(access, slot);
         }
+        if self.is_empty() {
+            self.slots.clear();
+            self.free.clear();
+        }
         true
     }
 
     /// Every filter that may match `document`, once, in no order; every one that does match is among them.
     pub fn candidates<'a>(&'a self, document: &RawDocument, mut found: impl FnMut(&'a K, &'a Matcher)) {
+        if !self.is_small() {
+            return self.look_up(document, found);
+        }
+        for Entry { key, matcher, .. } in self.slots.iter().flatten() {
+            if matcher.matches(document) {
+                found(key, matcher);
+            }
+        }
+    }
+
+    /// Every filter that matches `document`, once, in no order.
+    pub fn matching<'a>(&'a self, document: &RawDocument, mut found: impl FnMut(&'a K)) {
+        if self.is_small() {
+            return self.candidates(document, |key, _| found(key));
+        }
+        self.look_up(document, |key, matcher| {
+            if matcher.matches(document) {
+                found(key);
+            }
+        });
+    }
+
+    /// Whether it was never larger since it was empty: else there are places of others to pass by.
+    fn is_small(&self) -> bool {
+        self.slots.len() <= FEW
+    }
+
+    fn look_up<'a>(&'a self, document: &RawDocument, mut found: impl FnMut(&'a K, &'a Matcher)) {
         let mut slots = Vec::new();
         for field in &self.fields {
             field.find(document, &self.hashing, &mut |found| slots.extend(found));
@@ -140,15 +194,6 @@ impl<K: Clone + Eq + Hash> Index<K> {
                 found(&entry.key, &entry.matcher);
             }
         }
-    }
-
-    /// Every filter that matches `document`, once, in no order.
-    pub fn matching<'a>(&'a self, document: &RawDocument, mut found: impl FnMut(&'a K)) {
-        self.candidates(document, |key, matcher| {
-            if matcher.matches(document) {
-                found(key);
-            }
-        });
     }
 
     fn field(&mut self, path: Path) -> usize {
@@ -217,7 +262,7 @@ impl Field {
     fn new(path: Path) -> Self {
         Self {
             path,
-            equal: HashMap::new(),
+            equal: HashMap::default(),
             equals: 0,
             from: BTreeMap::new(),
             up_to: BTreeMap::new(),
@@ -319,11 +364,31 @@ mod tests {
         index
     }
 
+    /// What is found beside filters that match nothing, so that it is looked up and not asked.
     fn candidates(index: &Index<usize>, document: &Document) -> Vec<usize> {
+        let mut index = index.clone();
+        for key in 1_000..=1_000 + FEW {
+            index.insert(key, Matcher::compile(&doc! { "a": { "$in": [f64::from(u32::MAX)] } }).unwrap());
+        }
+
         let mut found = Vec::new();
         index.candidates(&RawDocumentBuf::try_from(document).unwrap(), |key, _| found.push(*key));
         found.sort_unstable();
         found
+    }
+
+    #[test]
+    fn of_few_filters_those_alone_are_found_that_match() {
+        let index = index(&[doc! { "a": 1, "b": 1 }, doc! { "a": { "$ne": 1 } }]);
+        for (document, expected) in
+            [(doc! { "a": 1 }, &[][..]), (doc! { "a": 1, "b": 1 }, &[0]), (doc! {}, &[1])]
+        {
+            let document = RawDocumentBuf::try_from(&document).unwrap();
+            let (mut found, mut matching) = (Vec::new(), Vec::new());
+            index.candidates(&document, |key, _| found.push(*key));
+            index.matching(&document, |key| matching.push(*key));
+            assert_eq!((&found[..], &matching[..]), (expected, expected));
+        }
     }
 
     #[test]
@@ -394,8 +459,12 @@ mod tests {
             assert!(!index.remove(&key));
         }
         assert_eq!(candidates(&index, &doc! { "a": 1 }), [1]);
+        assert!(!index.is_small(), "there are places of those who left");
         index.insert(1, Matcher::compile(&doc! { "a": 2 }).unwrap());
         assert!(candidates(&index, &doc! { "a": 1 }).is_empty());
-        assert_eq!((index.len(), index.is_empty()), (1, false));
+        assert_eq!((index.len(), index.is_empty(), index.is_small()), (1, false, true));
+        assert!(index.remove(&1));
+        index.insert(2, Matcher::compile(&doc! { "a": 3 }).unwrap());
+        assert_eq!(candidates(&index, &doc! { "a": 3 }), [2]);
     }
 }
