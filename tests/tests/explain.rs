@@ -44,10 +44,18 @@ async fn cursors_of_two(database: &Database, stream: &str) -> usize {
     database.cursors("things").await
 }
 
+/// A database of its own for each stream, so that its cursors can be counted.
+async fn declared(images: bool) -> Database {
+    let database = Front::Native.database().await;
+    let recording = doc! { "create": "things", "changeStreamPreAndPostImages": { "enabled": images } };
+    database.mongo.run_command(recording).await.expect("the collection");
+    database.put("things", STREAMS).await;
+    database
+}
+
 #[tokio::test]
 async fn a_shared_stream_is_told_with_its_stages_and_the_way_to_its_clients() {
-    let database = Front::Native.database().await;
-    database.put("things", STREAMS).await;
+    let database = declared(false).await;
     let lines = explained(&database, "mine", &["--avars", r#"{"n": "ada"}"#]).await;
     assert_eq!(
         lines,
@@ -67,6 +75,7 @@ async fn a_shared_stream_is_told_with_its_stages_and_the_way_to_its_clients() {
         ("above", "index    ordered range of fullDocument.price"),
         ("like", "index    scan: each event is asked"),
     ] {
+        let database = declared(false).await;
         let lines = explained(&database, stream, &["--avars", r#"{"n": 1}"#]).await;
         assert_eq!(lines.last().map(String::as_str), Some(index));
         assert_eq!(cursors_of_two(&database, stream).await, 1);
@@ -75,14 +84,11 @@ async fn a_shared_stream_is_told_with_its_stages_and_the_way_to_its_clients() {
 
 #[tokio::test]
 async fn a_cursor_for_each_binding_is_told_with_its_reason() {
-    let database = Front::Native.database().await;
-    let recording = doc! { "create": "things", "changeStreamPreAndPostImages": { "enabled": true } };
-    database.mongo.run_command(recording).await.expect("the collection");
-    database.put("things", STREAMS).await;
-    for (stream, reason) in [
-        ("dear", "stages[1]: $set behind a $match with a variable"),
-        ("images", "images: pre- and post-images, which are judged for each caller"),
+    for (stream, images, reason) in [
+        ("dear", false, "stages[1]: $set behind a $match with a variable"),
+        ("images", true, "images: pre- and post-images, which are judged for each caller"),
     ] {
+        let database = declared(images).await;
         let lines = explained(&database, stream, &["--avars", r#"{"n": 1}"#]).await;
         assert_eq!(lines[2], format!("cursor   one for each binding, because of {reason}"));
         assert_eq!(cursors_of_two(&database, stream).await, 2);
