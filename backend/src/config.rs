@@ -43,6 +43,8 @@ const NOT_KEYS: &[&str] = &["TAILRACE_CONFIG", "TAILRACE_MONGOD", "TAILRACE_CHRO
 pub struct Config {
     /// Address and port to listen on.
     pub listen: SocketAddr,
+    /// Other processes of the same user may listen there too; the kernel spreads new connections over them.
+    pub reuse_port: bool,
     /// Where operators look.
     pub admin: AdminConfig,
     /// The certificate of `listen`.
@@ -75,6 +77,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            reuse_port: false,
             admin: AdminConfig::default(),
             tls: TlsConfig::default(),
             mongodb: MongoConfig::default(),
@@ -475,7 +478,7 @@ mod tests {
         for (file, expected) in [
             (
                 "lisen = 1",
-                "unknown field `lisen`, expected one of `listen`, `admin`, `tls`, `mongodb`, `mounts`",
+                "unknown field `lisen`, expected one of `listen`, `reuse-port`, `admin`, `tls`, `mongodb`, `mounts`",
             ),
             ("[limits]\nping = 1", "limits.ping: unknown field `ping`, expected one of `connections`"),
             ("[limits]\nping-seconds = 'x'", "limits.ping-seconds: invalid type: string \"x\", expected u64"),

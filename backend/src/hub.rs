@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use shared::{
@@ -10,7 +13,7 @@ use shared::{
     definition::{Definition, Definitions},
     following::Following,
     name::{DatabaseName, Namespace, StreamName},
-    refusal::Refusal,
+    refusal::{Kind, Refusal},
 };
 
 use crate::{
@@ -59,6 +62,7 @@ pub struct Hub {
     queue_bytes: usize,
     replay_bytes: usize,
     sources: Mutex<HashMap<SourceKey, Arc<Source>>>,
+    is_down: AtomicBool,
 }
 
 impl Hub {
@@ -70,6 +74,7 @@ impl Hub {
             queue_bytes: limits.queue_bytes,
             replay_bytes: limits.replay_bytes,
             sources: Mutex::default(),
+            is_down: AtomicBool::default(),
         })
     }
 
@@ -82,7 +87,7 @@ impl Hub {
     pub async fn subscribe(self: &Arc<Self>, wish: Wish<'_>) -> Result<Subscription, Refusal> {
         let splits = self.mongo.splits_large_events().await.map_err(|error| mongo::refusal(&error))?;
         loop {
-            let source = self.source(&wish, splits);
+            let source = self.source(&wish, splits)?;
             let wanted = wish.following.wanted().cloned();
             match source.join(self.queue_bytes, wanted, wish.after.clone(), wish.held).await {
                 Ok(subscription) => return Ok(subscription),
@@ -92,15 +97,18 @@ impl Hub {
         }
     }
 
-    fn source(self: &Arc<Self>, wish: &Wish<'_>, splits: bool) -> Arc<Source> {
+    fn source(self: &Arc<Self>, wish: &Wish<'_>, splits: bool) -> Result<Arc<Source>, Refusal> {
         let key = SourceKey {
             namespace: wish.namespace.clone(),
             stream: wish.definition.uri().clone(),
             pipeline: Arc::clone(wish.following.source_key()),
         };
         let mut sources = self.sources();
+        if self.is_down.load(Ordering::Relaxed) {
+            return Err(Refusal::new(Kind::Unavailable, "the node shuts down"));
+        }
         if let Some(source) = sources.get(&key).filter(|source| source.definition() == wish.definition) {
-            return Arc::clone(source);
+            return Ok(Arc::clone(source));
         }
         let parts = Parts {
             client: self.mongo.streams.clone(),
@@ -121,7 +129,7 @@ impl Hub {
             source::run(Arc::clone(&running), start).await;
             hub.forget(&running);
         });
-        source
+        Ok(source)
     }
 
     fn forget(&self, ended: &Arc<Source>) {
@@ -172,9 +180,11 @@ impl Hub {
         self.close_where(|source| (source.key().namespace.database == *database).then_some(close));
     }
 
-    /// Closes everything.
-    pub fn close_all(&self, close: Close) {
-        self.close_where(|_| Some(close));
+    /// Closes everything with 1001, and opens nothing more.
+    pub fn shut_down(&self) {
+        self.is_down.store(true, Ordering::Relaxed);
+        // Who has looked before finds its source closed by this.
+        self.close_where(|_| Some(Close::GoingAway));
     }
 
     /// The collections that somebody follows.

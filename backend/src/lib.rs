@@ -25,6 +25,7 @@ pub mod follow;
 pub mod health;
 pub mod hub;
 pub mod limits;
+pub mod listen;
 pub mod logging;
 mod members;
 pub mod metadata;

@@ -129,7 +129,7 @@ fn serve(options: &Options) -> Result<(), String> {
     let config = options.load().map_err(|error| error.to_string())?;
     logging::start(&config.log).map_err(|error| error.to_string())?;
     runtime()?.block_on(async {
-        let listen = config.listen;
+        let (listen, reuse_port) = (config.listen, config.reuse_port);
         let admin_listen = config.admin.listen;
         if config.auth.anonymous {
             tracing::warn!("auth.anonymous is on: everybody may do everything");
@@ -138,8 +138,8 @@ fn serve(options: &Options) -> Result<(), String> {
             tracing::warn!("aggregation-check-operators is off: clients may send operators in avars");
         }
         let app = App::start(config).await.map_err(|error| error.to_string())?;
-        let listener =
-            TcpListener::bind(listen).await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
+        let listener = tailrace::listen::listen(listen, reuse_port)
+            .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
         let listen = listener.local_addr().map_err(|error| error.to_string())?;
         tracing::info!(%listen, "tailrace serves");
         if let Some(listen) = admin_listen {

@@ -18,7 +18,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use shared::{close::Close, limit::Limit, refusal::Refusal};
+use shared::{limit::Limit, refusal::Refusal};
 #[cfg(target_os = "linux")]
 use socket2::SockRef;
 use tokio::{
@@ -33,6 +33,7 @@ use warp::reply::Response;
 
 use crate::{
     app::App,
+    listen,
     request_line::Mended,
     routes::{self, Connection, Seat},
 };
@@ -54,49 +55,77 @@ const TURNED_AWAY: usize = 64;
 
 /// Serves `listener` until `shutdown` is ready; then closes every stream with 1001 and waits for the sockets to end.
 pub async fn run(app: Arc<App>, listener: TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-    let places = Arc::new(Semaphore::new(app.config.limits.connections));
-    let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
-    let connections = TaskTracker::new();
-    let stopping = CancellationToken::new();
-    let filter = warp::service(routes::routes(Arc::clone(&app)));
-    let limits = &app.config.limits;
-    let unanswered = Duration::from_secs(limits.pong_seconds);
+    let entrance = Entrance {
+        filter: warp::service(routes::routes(Arc::clone(&app))),
+        places: Arc::new(Semaphore::new(app.config.limits.connections)),
+        turned_away: Arc::new(Semaphore::new(TURNED_AWAY)),
+        connections: TaskTracker::new(),
+        stopping: CancellationToken::new(),
+        app,
+    };
     tokio::pin!(shutdown);
     loop {
-        let (stream, peer) = tokio::select! {
+        tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
+                Ok((stream, peer)) => entrance.admit(stream, peer),
                 Err(error) => {
                     // Out of file descriptors, or a client that left: neither ends the server.
                     tracing::warn!(%error, "accept failed");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
                 }
             },
             () = &mut shutdown => break,
-        };
-        let seat = match seat(&app, &places, peer) {
+        }
+    }
+    for (stream, peer) in listen::stop(listener)? {
+        entrance.admit(stream, peer);
+    }
+    entrance.stopping.cancel();
+    drain(&entrance.app, &entrance.connections).await;
+    Ok(())
+}
+
+/// Where connections come in.
+struct Entrance<F> {
+    app: Arc<App>,
+    filter: F,
+    places: Arc<Semaphore>,
+    turned_away: Arc<Semaphore>,
+    connections: TaskTracker,
+    stopping: CancellationToken,
+}
+
+impl<F> Entrance<F>
+where
+    F: tower_service::Service<Request<Incoming>, Response = Response, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    F::Future: Send + 'static,
+{
+    /// Serves a connection in a task of its own, or turns it away.
+    fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+        let Self { app, turned_away, .. } = self;
+        let seat = match seat(app, &self.places, peer) {
             Ok(seat) => Arc::new(seat),
             Err(refusal) => {
                 app.metrics.refused(&refusal);
                 // Within TLS nothing can be said before a handshake, which is the dear part.
-                if let (Ok(place), None) = (Arc::clone(&turned_away).try_acquire_owned(), &app.tls) {
+                if let (Ok(place), None) = (Arc::clone(turned_away).try_acquire_owned(), &app.tls) {
                     tokio::spawn(async move {
                         let _ = timeout(TURNED_AWAY_WITHIN, turn_away(stream, &refusal)).await;
                         drop(place);
                     });
                 }
-                continue;
+                return;
             }
         };
         // Events are small and each is wanted now.
         let _ = stream.set_nodelay(true);
-        give_up_after(&stream, unanswered);
+        give_up_after(&stream, Duration::from_secs(app.config.limits.pong_seconds));
         let from = Connection { peer, place: seat, asked: Arc::default() };
-        let app = Arc::clone(&app);
-        let filter = filter.clone();
-        let stopping = stopping.clone();
-        connections.spawn(async move {
+        let (app, filter, stopping) = (Arc::clone(app), self.filter.clone(), self.stopping.clone());
+        self.connections.spawn(async move {
             let Some(tls) = &app.tls else {
                 return serve(&app, Either::Left(stream), from, filter, &stopping).await;
             };
@@ -107,10 +136,6 @@ pub async fn run(app: Arc<App>, listener: TcpListener, shutdown: impl Future<Out
             }
         });
     }
-    drop(listener);
-    stopping.cancel();
-    drain(&app, &connections).await;
-    Ok(())
 }
 
 /// Ends a connection when what was sent is not acknowledged for so long, or not taken.
@@ -205,7 +230,7 @@ async fn turn_away(mut stream: TcpStream, refusal: &Refusal) -> io::Result<()> {
 async fn drain(app: &App, connections: &TaskTracker) {
     let (sources, subscribers) = app.hub.size();
     tracing::info!(sources, subscribers, "shutting down");
-    app.hub.close_all(Close::GoingAway);
+    app.hub.shut_down();
     app.sockets.close();
     connections.close();
     let all = async {

@@ -10,6 +10,9 @@ use anyhow::{Context as _, Result, ensure};
 use crate::process::{Process, run};
 use crate::{port, workspace};
 
+/// With it another one may be at its port.
+const REUSE_PORT: &str = "TAILRACE_REUSE_PORT";
+
 const START: Duration = Duration::from_secs(30);
 
 /// How a backend is started.
@@ -71,7 +74,7 @@ impl Backend {
         self.port
     }
 
-    /// Where it is asked whether it is up: where it speaks TLS, that is its admin listener.
+    /// Where it is asked whether it is up: where it speaks TLS, or shares its port, that is its admin listener.
     fn health_port(&self) -> u16 {
         let mut environment = self.options.environment.iter();
         let admin = environment.find(|(name, _)| name == "TAILRACE_ADMIN__LISTEN");
@@ -117,8 +120,10 @@ impl Backend {
     /// Kills it if it runs, and starts it on the same port with the same configuration.
     pub async fn restart(&mut self) -> Result<()> {
         self.kill();
+        let shares =
+            self.options.environment.iter().any(|(name, value)| name == REUSE_PORT && value == "true");
         ensure!(
-            port::is_free(self.port),
+            shares || port::is_free(self.port),
             "the backend cannot listen on port {}: something else does already",
             self.port
         );
