@@ -2,14 +2,18 @@
 
 use bson::{Bson, DateTime, Document, bson, doc};
 use shared::{
-    definition::{Definition, Definitions, MAX_DEFINITION_BYTES, MAX_STAGES, MAX_STREAMS},
+    definition::{Binding, Definition, Definitions, MAX_DEFINITION_BYTES, MAX_STAGES, MAX_STREAMS},
     edge_definitions::{Collection, Signed},
     escape,
+    explanation::Explanation,
+    following::Following,
     identity::EdgeKeys,
     name::{CollectionName, DatabaseName, Namespace},
+    planner::Origin,
     refusal::Kind,
     shell_json,
     variables::{OperatorCheck, ServerVariables, Variables},
+    visibility::Template,
 };
 
 use crate::values::{bytes, has_key, walk};
@@ -97,6 +101,7 @@ fn keeps_the_rules(definition: &Definition) {
                 allowed(binding.pipeline());
                 let again = definition.bind(&variables, &server).expect("it binds again");
                 assert_eq!(binding, again);
+                is_followed(definition, &binding, &server);
                 for variable in needed.iter().filter(|variable| variable.required) {
                     assert!(binding.values().contains_key(&variable.name), "{} is needed", variable.name);
                 }
@@ -109,6 +114,33 @@ fn keeps_the_rules(definition: &Definition) {
                 let known = needed.iter().any(|variable| refusal.message().contains(&variable.name));
                 assert!(required(name) || known, "it was not said to be needed: {refusal}");
             }
+        }
+    }
+}
+
+/// Behind every kind of permission it is known who shares a cursor, and why not.
+fn is_followed(definition: &Definition, binding: &Binding, server: &ServerVariables) {
+    let filter = doc! { "tenant": "@user.tenant", "a": { "$ne": 1 } };
+    let hidden = doc! { "b": 0, "a.c": 0 };
+    let kinds = [(None, None), (Some(&filter), None), (None, Some(&hidden)), (Some(&filter), Some(&hidden))];
+    for (filter, hidden) in kinds {
+        let template = Template::check(filter, None, hidden).expect("a good permission");
+        let visibility = template.resolve(server).expect("the claims are there").of_reads();
+        for images in [false, true] {
+            let following = Following::new(binding, &visibility, images);
+            allowed(following.source().declared());
+            let explanation = Explanation::new(binding, &visibility, images);
+            assert_eq!(explanation.own(), following.own());
+            match following.own() {
+                None => assert_eq!(explanation.lookup().is_some(), following.wanted().is_some()),
+                Some(own) => {
+                    assert!(following.wanted().is_none());
+                    if let Origin::Stage(index) = own.origin {
+                        assert!(index < definition.stages().len(), "{own}");
+                    }
+                }
+            }
+            assert!(explanation.to_string().lines().count() >= 3);
         }
     }
 }

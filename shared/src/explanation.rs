@@ -69,6 +69,11 @@ impl Explanation {
     pub fn own(&self) -> Option<&Own> {
         self.own.as_ref()
     }
+
+    /// How an event finds this client among the others of the cursor; none where every event is for all of them.
+    pub fn lookup(&self) -> Option<&Lookup> {
+        self.lookup.as_ref()
+    }
 }
 
 fn ahead(screened: &Screened, origin: Origin) -> impl Iterator<Item = (Origin, Document)> {
