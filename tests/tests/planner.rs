@@ -2,14 +2,19 @@
 //!
 //! The changes are made first and then at rest, since `updateLookup` shows a document as it is when the event is read. A
 //! small number of definitions in `cargo xtask test`, the whole number in `cargo xtask soak planner`.
+//!
+//! Each definition is asked twice: by its plan alone, behind filters of events; and as a caller follows it, behind a
+//! permission with `readFilter` and `projectResponse`.
 
 use bson::{Bson, DateTime, Document, RawDocumentBuf, Timestamp, bson, doc};
 use mongodb::{Collection, Database};
 use shared::definition::{Binding, Definitions};
+use shared::following::Following;
 use shared::matcher::Matcher;
 use shared::name::StreamName;
 use shared::planner::Plan;
 use shared::variables::{OperatorCheck, ServerVariables, Variables};
+use shared::visibility::{Screened, Template, Visibility};
 use tailrace_tests::front::mongodb;
 use tailrace_tests::random::{Change, Random};
 use tailrace_tests::soak::Scale;
@@ -84,6 +89,63 @@ fn bind(stages: &[Bson], value: &Bson) -> Option<Binding> {
     definition.bind(&client.ok()?, &server).ok()
 }
 
+/// What a caller sees whose permission says this; none where it is refused.
+fn visibility(read_filter: &Document, projection: &Document) -> Option<Visibility> {
+    let template = Template::check(Some(read_filter), None, Some(projection)).ok()?;
+    let server = ServerVariables { user: None, now: DateTime::from_millis(0) };
+    Some(template.resolve(&server).ok()?.of_reads())
+}
+
+fn stages(screened: &Screened) -> Vec<Document> {
+    screened.ahead().iter().chain(screened.declared()).cloned().collect()
+}
+
+/// A collection whose changes are at rest.
+struct AtRest {
+    collection: Collection<Document>,
+    database: Database,
+    since: Timestamp,
+}
+
+impl AtRest {
+    async fn make(database: &Database, round: usize, random: &mut Random) -> (Self, Vec<Document>) {
+        let collection = database.collection::<Document>(&format!("documents_{round}"));
+        let documents: Vec<Document> = (0..DOCUMENTS).map(|id| random.document(id)).collect();
+        database.create_collection(collection.name()).await.expect("the collection is made");
+        let since = now(database).await;
+        collection.insert_many(&documents).await.expect("the documents are written");
+        for _ in 0..CHANGES {
+            let change = random.change(&documents);
+            make(&collection, change).await;
+        }
+        (Self { collection, database: database.clone(), since }, documents)
+    }
+
+    /// Compares the events of a cursor with all the stages to those of a shared source that the matcher lets through.
+    async fn compare(
+        &self,
+        tally: &mut Tally,
+        alone: &[Document],
+        source: &[Document],
+        matcher: Option<&Matcher>,
+    ) {
+        let own = events(&self.collection, &self.database, self.since, alone).await;
+        let shared = events(&self.collection, &self.database, self.since, source).await.map(|mut events| {
+            events.retain(|event| matcher.is_none_or(|matcher| matcher.matches(event)));
+            events
+        });
+        tally.shared += 1;
+        tally.events += shared.as_ref().map_or(0, Vec::len);
+        tally.failed += usize::from(shared.is_err());
+        if own == Err(NOT_OPTIMIZED) {
+            tally.not_optimized += 1;
+        } else if own != shared {
+            let alone = Bson::from(alone.to_vec()).into_canonical_extjson();
+            tally.disagreements.push(format!("{alone}\n  of its own: {own:?}\n  shared: {shared:?}"));
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Tally {
     shared: usize,
@@ -91,6 +153,19 @@ struct Tally {
     events: usize,
     failed: usize,
     not_optimized: usize,
+    disagreements: Vec<String>,
+}
+
+impl Tally {
+    fn expect_clean(&self, seed: u64, what: &str) {
+        let Self { shared, own, events, failed, not_optimized, disagreements } = self;
+        println!(
+            "{what}: {shared} bindings on shared sources, {own} on their own; {events} events of the shared ones, \
+             {failed} of which fail; {not_optimized} that MongoDB fails to optimize"
+        );
+        assert!(disagreements.is_empty(), "{}={seed}:\n{}", Random::VARIABLE, disagreements.join("\n"));
+        assert!(*events > 0, "some bindings should see events");
+    }
 }
 
 #[tokio::test]
@@ -101,60 +176,42 @@ async fn a_plan_brings_the_events_of_a_cursor_of_its_own() {
     let client = mongodb::Client::with_uri_str(mongodb().await).await.expect("MongoDB");
     let database = client.database(&format!("test_planner_{seed:x}"));
     let mut random = Random::given(seed, &client).await;
-    let mut tally = Tally::default();
-    let mut disagreements = Vec::new();
+    let (mut plans, mut followings) = (Tally::default(), Tally::default());
     for round in 0.. {
-        let collection = database.collection::<Document>(&format!("documents_{round}"));
-        let documents: Vec<Document> = (0..DOCUMENTS).map(|id| random.document(id)).collect();
-        database.create_collection(collection.name()).await.expect("the collection is made");
-        let since = now(&database).await;
-        collection.insert_many(&documents).await.expect("the documents are written");
-        for _ in 0..CHANGES {
-            let change = random.change(&documents);
-            make(&collection, change).await;
-        }
+        let (at_rest, documents) = AtRest::make(&database, round, &mut random).await;
         for _ in 0..DEFINITIONS {
-            let (stages, value) = random.stages(&documents);
+            let (written, value) = random.stages(&documents);
             let view = random.views(&documents);
-            let Some(binding) = bind(&stages, &value) else { continue };
-            if view.iter().any(|filter| Matcher::compile(filter).is_err()) {
-                continue;
+            let (read_filter, projection) = random.permission(&documents);
+            let Some(binding) = bind(&written, &value) else { continue };
+            if view.iter().all(|filter| Matcher::compile(filter).is_ok()) {
+                let plan = Plan::new(&view, &binding);
+                if plan.own().is_some() {
+                    plans.own += 1;
+                } else {
+                    let view = view.iter().map(|filter| doc! { "$match": filter.clone() });
+                    let alone: Vec<Document> = view.chain(binding.pipeline().iter().cloned()).collect();
+                    at_rest.compare(&mut plans, &alone, plan.source().pipeline(), plan.matcher()).await;
+                }
             }
-            let plan = Plan::new(&view, &binding);
-            if plan.own().is_some() {
-                tally.own += 1;
-                continue;
-            }
-            tally.shared += 1;
-            let mut whole: Vec<Document> =
-                view.iter().map(|filter| doc! { "$match": filter.clone() }).collect();
-            whole.extend(binding.pipeline().iter().cloned());
-            let own = events(&collection, &database, since, &whole).await;
-            let source = events(&collection, &database, since, plan.source().pipeline()).await;
-            let shared = source.map(|mut events| {
-                events.retain(|event| plan.matcher().is_none_or(|matcher| matcher.matches(event)));
-                events
-            });
-            tally.events += shared.as_ref().map_or(0, Vec::len);
-            tally.failed += usize::from(shared.is_err());
-            if own == Err(NOT_OPTIMIZED) {
-                tally.not_optimized += 1;
-            } else if own != shared {
-                let whole = Bson::from(whole).into_canonical_extjson();
-                disagreements.push(format!("{whole}\n  of its own: {own:?}\n  shared: {shared:?}"));
+            if let Some(visibility) = visibility(&read_filter, &projection) {
+                let following = Following::new(&binding, &visibility, false);
+                if following.own().is_some() {
+                    followings.own += 1;
+                } else {
+                    let alone = stages(&Screened::new(&binding, &visibility, false));
+                    let matcher = following.wanted().map(|wanted| &wanted.matcher);
+                    at_rest.compare(&mut followings, &alone, &stages(following.source()), matcher).await;
+                }
             }
         }
-        collection.drop().await.expect("the collection is dropped");
-        if tally.shared >= wanted || disagreements.len() >= 5 {
+        at_rest.collection.drop().await.expect("the collection is dropped");
+        let disagreements = plans.disagreements.len() + followings.disagreements.len();
+        if plans.shared.min(followings.shared) >= wanted || disagreements >= 5 {
             break;
         }
     }
     database.drop().await.expect("the database is dropped");
-    println!(
-        "{} bindings on shared sources, {} on their own; {} events of the shared ones, {} of which fail; {} that \
-         MongoDB fails to optimize",
-        tally.shared, tally.own, tally.events, tally.failed, tally.not_optimized
-    );
-    assert!(disagreements.is_empty(), "{}={seed}:\n{}", Random::VARIABLE, disagreements.join("\n"));
-    assert!(tally.events > 0, "some bindings should see events");
+    plans.expect_clean(seed, "plans");
+    followings.expect_clean(seed, "callers behind permissions");
 }

@@ -22,6 +22,18 @@ impl Random {
         if self.chance(30) { vec![self.view(documents)] } else { Vec::new() }
     }
 
+    /// `readFilter` and `projectResponse` of a permission; either may be empty.
+    pub fn permission(&mut self, documents: &[Document]) -> (Document, Document) {
+        let filter = if self.chance(75) { self.filter(documents) } else { Document::new() };
+        let shows = i32::from(self.chance(30));
+        let paths = if self.chance(30) {
+            self.some(1, 2, |random| random.pick(&["a", "b", "c", "a.b", "b.a", "d"]))
+        } else {
+            Vec::new()
+        };
+        (filter, paths.into_iter().map(|path| (path.to_owned(), shows.into())).collect())
+    }
+
     fn view(&mut self, documents: &[Document]) -> Document {
         below(&self.filter(documents), "fullDocument")
     }
