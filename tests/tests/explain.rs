@@ -4,7 +4,7 @@ use std::process::Command;
 
 use bson::doc;
 use parts::backend::{self, Profile};
-use tailrace_tests::{Database, Front, front::addresses};
+use tailrace_tests::{Database, Front, front::addresses, until};
 
 const STREAMS: &str = r#"{"streams": [
     {"uri": "mine", "stages": [
@@ -36,12 +36,13 @@ async fn explained(database: &Database, stream: &str, more: &[&str]) -> Vec<Stri
     text(output.stdout).lines().map(str::to_owned).collect()
 }
 
-/// How many cursors two clients with different values have, as the lines say.
-async fn cursors_of_two(database: &Database, stream: &str) -> usize {
+/// Waits until MongoDB tells of so many cursors for two clients with different values.
+async fn two_clients_have(database: &Database, stream: &str, cursors: usize) {
     let values = ["1", "2"].map(|n| format!(r#"things/_streams/{stream}?avars={{"n":{n}}}"#));
     let _one = database.connect(&values[0]).await;
     let _other = database.connect(&values[1]).await;
-    database.cursors("things").await
+    until(&format!("{stream} has {cursors} cursors"), async || database.cursors("things").await == cursors)
+        .await;
 }
 
 /// A database of its own for each stream, so that its cursors can be counted.
@@ -78,7 +79,7 @@ async fn a_shared_stream_is_told_with_its_stages_and_the_way_to_its_clients() {
         let database = declared(false).await;
         let lines = explained(&database, stream, &["--avars", r#"{"n": 1}"#]).await;
         assert_eq!(lines.last().map(String::as_str), Some(index));
-        assert_eq!(cursors_of_two(&database, stream).await, 1);
+        two_clients_have(&database, stream, 1).await;
     }
 }
 
@@ -91,6 +92,6 @@ async fn a_cursor_for_each_binding_is_told_with_its_reason() {
         let database = declared(images).await;
         let lines = explained(&database, stream, &["--avars", r#"{"n": 1}"#]).await;
         assert_eq!(lines[2], format!("cursor   one for each binding, because of {reason}"));
-        assert_eq!(cursors_of_two(&database, stream).await, 2);
+        two_clients_have(&database, stream, 2).await;
     }
 }
