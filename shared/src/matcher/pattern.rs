@@ -15,8 +15,9 @@ use super::Unsupported;
 const MAX_REPEATS: u32 = 100;
 /// How deep groups may be nested.
 const MAX_DEPTH: usize = 20;
-/// The largest compiled pattern, in bytes.
-const MAX_COMPILED: usize = 1 << 20;
+/// The largest compiled pattern, and the most that it may remember while it searches, in bytes: each client may bring its
+/// own.
+const MAX_COMPILED: usize = 1 << 18;
 
 /// A regular expression with its options, compiled.
 #[derive(Clone, Debug)]
@@ -42,6 +43,7 @@ impl Pattern {
         writer.alternatives(&alternatives, true)?;
         let regex = regex::RegexBuilder::new(&writer.out)
             .size_limit(MAX_COMPILED)
+            .dfa_size_limit(MAX_COMPILED)
             .build()
             .map_err(|_| Unsupported::new("a pattern that is too large to be evaluated here"))?;
         Ok(Self { regex, source: source.to_owned(), options: options.to_owned() })
