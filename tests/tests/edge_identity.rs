@@ -3,7 +3,7 @@
 use http::{Method, StatusCode};
 use parts::backend::Backend;
 use parts::deployment::{EDGE_KEY, EDGE_KEY_ID, guarded_backend, guarded_worker};
-use parts::worker::Worker;
+use parts::worker::{self, Worker};
 use serde_json::json;
 use shared::identity::{Bound, EdgeKeys, Purpose, Statement, sign};
 use shared::refusal::Kind;
@@ -25,11 +25,18 @@ struct Deployment {
 
 impl Deployment {
     async fn start(name: &str) -> Self {
-        let options =
-            guarded_backend(name, &addresses().await.mongodb).set("TAILRACE_EDGE__REQUIRED", "true");
+        Self::with(name, |worker| worker).await
+    }
+
+    /// With more of the worker's variables.
+    async fn with(name: &str, more: impl FnOnce(worker::Options) -> worker::Options) -> Self {
+        let options = guarded_backend(name, &addresses().await.mongodb)
+            .set("TAILRACE_EDGE__REQUIRED", "true")
+            .set("TAILRACE_AUTH__QUERY_PARAMETER", "securetoken");
         let backend = Backend::start(options).await.expect("a backend");
         let witness = Witness::before(&backend.url()).await;
-        let worker = Worker::start(guarded_worker(name, &[&witness.url])).await.expect("a worker");
+        let worker = more(guarded_worker(name, &[&witness.url]));
+        let worker = Worker::start(worker).await.expect("a worker");
         let database = Front::Native.database().await;
         let streams = r#"{"streams": [
             {"uri": "all", "stages": []},
@@ -241,6 +248,9 @@ async fn no_credential_of_the_caller_reaches_the_backend() {
             let ticket = dressed(&format!("log/_streams/other?avars={{}}&{ticket}=secret"));
             EventSource::open(&url, ticket).await.expect("a good token");
         }
+        let parameter =
+            Request::get(deployment.database.path(&format!("log/_streams/mine?securetoken={token}")));
+        WebSocket::open(&url, parameter).await.expect("a good token").close().await;
         assert_eq!(dressed("log").send(&url).await.expect("an answer").status, StatusCode::OK);
         let stream = json!({ "stream": deployment.database.path("log/_streams/all") }).to_string();
         let post = Request::new(Method::POST, "/_tickets").bearer(&token).json(stream);
@@ -251,6 +261,7 @@ async fn no_credential_of_the_caller_reaches_the_backend() {
         for seen in &seen {
             assert_eq!(seen.header("authorization"), None, "{}", seen.target);
             assert!(!seen.target.contains("secret") && !seen.target.contains("icket="), "{}", seen.target);
+            assert!(!seen.target.contains("securetoken") && !seen.target.contains(&token), "{}", seen.target);
             for (name, value) in &seen.headers {
                 assert!(!value.contains(&token) && !value.contains("bearer."), "{name}: {value}");
                 assert!(name == "tailrace-identity" || !value.contains("192.0.2.1"), "{name}: {value}");
@@ -267,6 +278,58 @@ async fn no_credential_of_the_caller_reaches_the_backend() {
         stated.sort_unstable();
         stated.dedup();
         assert_eq!(stated.len(), seen.len());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_service_token_is_shown_to_the_backend_and_a_clients_own_is_not() {
+    bounded(async {
+        let (id, secret) = ("0123abcd.access", "the secret of a service token");
+        let secret = secret.replace(' ', "-");
+        let deployment = Deployment::with("access", |worker| {
+            worker.set("ACCESS_CLIENT_ID", id).set("ACCESS_CLIENT_SECRET", &secret)
+        })
+        .await;
+        let dressed = |request: Request| {
+            request
+                .bearer(&valid(&json!({})))
+                .header("cf-access-client-id", "forged.access")
+                .header("cf-access-client-secret", "forged")
+                .header("cf-access-jwt-assertion", "forged.by.somebody")
+                .header("cf-access-authenticated-user-email", "forged@example.com")
+        };
+        let url = deployment.worker.url();
+        WebSocket::open(&url, dressed(deployment.stream())).await.expect("a good token").close().await;
+        let list = dressed(Request::get(deployment.database.path("log")));
+        assert_eq!(list.send(&url).await.expect("an answer").status, StatusCode::OK);
+        let seen = deployment.witness.seen();
+        assert!(
+            seen.iter().any(Seen::is_upgrade) && seen.iter().any(|seen| seen.target.starts_with("/_edge"))
+        );
+        for seen in &seen {
+            let mut shown: Vec<_> =
+                seen.headers.iter().filter(|(name, _)| name.starts_with("cf-access-")).cloned().collect();
+            shown.sort();
+            let expected = [
+                ("cf-access-client-id".to_owned(), id.to_owned()),
+                ("cf-access-client-secret".to_owned(), secret.clone()),
+            ];
+            assert_eq!(shown, expected, "{}", seen.target);
+        }
+        let log = std::fs::read_to_string(deployment.worker.log()).expect("its log");
+        assert!(!log.contains(&secret) && !deployment.backend.logged().contains(&secret), "it is in a log");
+
+        // Without one, what a client sends of it goes nowhere.
+        let plain = Deployment::start("no-access").await;
+        WebSocket::open(&plain.worker.url(), dressed(plain.stream()))
+            .await
+            .expect("a good token")
+            .close()
+            .await;
+        let seen = plain.witness.seen();
+        let names = seen.iter().flat_map(|seen| seen.headers.iter().map(|(name, _)| name.as_str()));
+        assert!(!names.into_iter().any(|name| name.starts_with("cf-access-")));
     })
     .await;
 }

@@ -10,6 +10,7 @@ mod gate;
 mod key_server;
 mod knowledge;
 mod runtime;
+mod service_token;
 mod settings;
 mod upstream;
 mod users;

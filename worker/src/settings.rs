@@ -6,6 +6,8 @@ use shared::{identity::EdgeKeys, origin::Origins, rendezvous::Backends, token};
 use wasm_bindgen::JsValue;
 use worker::Env;
 
+use crate::service_token::ServiceToken;
+
 /// Everything that is set.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -17,6 +19,8 @@ pub(crate) struct Settings {
     pub(crate) anonymous: bool,
     /// `EDGE_KEY` by the id `EDGE_KEY_ID`, and while keys rotate `EDGE_KEY_PREVIOUS` by `EDGE_KEY_PREVIOUS_ID`.
     pub(crate) keys: EdgeKeys,
+    /// `ACCESS_CLIENT_ID` and `ACCESS_CLIENT_SECRET`: what Cloudflare Access asks for in front of the backends.
+    pub(crate) service_token: Option<ServiceToken>,
     /// `EDGE_AUDIENCE`: the deployment's name, the same as the backend's `edge.audience`.
     pub(crate) deployment: String,
     /// `ORIGINS`: overrides what the backend says.
@@ -119,12 +123,16 @@ impl Settings {
             return Err(fault("EDGE_KEY", "the value of JWT_SECRET, expected one of its own".to_owned()));
         }
 
+        let service_token = ServiceToken::check(value("ACCESS_CLIENT_ID"), value("ACCESS_CLIENT_SECRET"))
+            .map_err(|(variable, message)| fault(variable, message))?;
+
         let origins = value("ORIGINS").map(|list| Origins::new(words(&list))).transpose();
         Ok(Self {
             backends,
             tokens,
             anonymous,
             keys,
+            service_token,
             deployment: value("EDGE_AUDIENCE").unwrap_or_else(|| "tailrace".to_owned()),
             origins: origins.map_err(|message| fault("ORIGINS", format!("wrong: {message}")))?,
             passes_other_paths: choice("OTHER_PATHS", "pass", "refuse")?.unwrap_or(true),
@@ -215,6 +223,16 @@ mod tests {
                 "ORIGINS is wrong: \"*\" is no origin, expected one such as https://app.example",
             ),
             ("OTHER_PATHS", "drop", "OTHER_PATHS is \"drop\", expected pass or refuse"),
+            (
+                "ACCESS_CLIENT_ID",
+                "id.access",
+                "ACCESS_CLIENT_SECRET is missing, expected the secret of ACCESS_CLIENT_ID",
+            ),
+            (
+                "ACCESS_CLIENT_SECRET",
+                "hunter2",
+                "ACCESS_CLIENT_ID is missing, expected the id of ACCESS_CLIENT_SECRET",
+            ),
         ] {
             assert_eq!(read(&[(name, value)]).unwrap_err(), expected);
         }

@@ -13,7 +13,7 @@ use shared::{
 use wasm_bindgen::JsValue;
 use worker::{console_error, console_warn};
 
-use crate::{runtime, settings::Settings};
+use crate::{runtime, service_token, settings::Settings};
 
 /// How long a backend has for the headers of its answer.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -140,6 +140,9 @@ fn signed(
     .ok_or_else(|| JsValue::from_str("no key"))?;
     let headers = web_sys::Headers::new_with_headers(outgoing.headers)?;
     headers.set(identity::HEADER.as_str(), &value)?;
+    if let Some(token) = &settings.service_token {
+        token.show(&headers)?;
+    }
     let init = web_sys::RequestInit::new();
     init.set_method(outgoing.method.as_str());
     init.set_headers(&headers);
@@ -164,7 +167,7 @@ pub(crate) fn without_credentials(
             None => headers.delete(name)?,
         }
     }
-    for name in CLIENT_HEADERS.iter().chain(&["host"]) {
+    for name in CLIENT_HEADERS.iter().chain(service_token::HEADERS).chain(&["host"]) {
         headers.delete(name)?;
     }
     Ok((headers, query))
