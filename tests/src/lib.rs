@@ -27,6 +27,7 @@ pub mod figures;
 pub mod front;
 pub mod issuer;
 pub mod namespace;
+pub mod own;
 pub mod proxy;
 pub mod random;
 pub mod refusal;
@@ -42,6 +43,7 @@ pub use database::Database;
 pub use event_source::EventSource;
 pub use figures::Admin;
 pub use front::Front;
+pub use own::Own;
 pub use parts::http::{Request, Response};
 pub use web_socket::WebSocket;
 

@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use serde_json::json;
+use tailrace_tests::database::encoded;
 use tailrace_tests::{Database, EventSource, Front, Request, WebSocket, both_fronts, refusal, token};
 
 const STREAMS: &str = r#"{"streams": [
@@ -17,16 +18,6 @@ async fn declared(front: Front) -> (Database, Database) {
     database.put("log", STREAMS).await;
     let guarded = database.at(front.guarded().await);
     (database, guarded)
-}
-
-/// Percent-encodes everything but letters and digits.
-fn encoded(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => char::from(byte).to_string(),
-            _ => format!("%{byte:02X}"),
-        })
-        .collect()
 }
 
 async fn no_client_stands_in_for_the_servers_variables(front: Front) {

@@ -3,12 +3,10 @@
 use std::process::Stdio;
 
 use bson::{DateTime, Document, doc};
-use parts::backend::Backend;
 use parts::deployment::{open_backend, open_worker};
-use parts::worker::Worker;
 use parts::{chromium, npm, workspace};
 use tailrace_tests::front::addresses;
-use tailrace_tests::{Front, both_fronts};
+use tailrace_tests::{Front, Own, both_fronts};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
 
@@ -17,13 +15,9 @@ async fn two_pages_follow_each_other_across_a_restart_of_the_backend(front: Fron
     npm::build_client().expect("the client is built");
     let chromium = chromium::find().expect("a Chromium");
     let name = format!("chat-{front:?}").to_lowercase();
-    let mut backend =
-        Backend::start(open_backend(&name, &addresses().await.mongodb)).await.expect("a backend");
-    let worker = match front {
-        Front::Native => None,
-        Front::Edge => Some(Worker::start(open_worker(&name, &[&backend.url()])).await.expect("a worker")),
-    };
-    let server = worker.as_ref().map_or_else(|| backend.url(), Worker::url);
+    let options = open_backend(&name, &addresses().await.mongodb);
+    let mut parts = Own::at(front, options, |backend| open_worker(&name, &[backend])).await;
+    let server = parts.server(front);
     let database = front.database().await.at(&server);
     let metadata = include_str!("../../examples/chat/collection.json");
     database.put("messages", metadata).await;
@@ -43,12 +37,12 @@ async fn two_pages_follow_each_other_across_a_restart_of_the_backend(front: Fron
     let mut said = Vec::new();
     while let Some(line) = lines.next_line().await.expect("lines of text") {
         if line == "restart" {
-            backend.kill();
+            parts.backend.kill();
             let message = doc! {
                 "from": "Eve", "message": "Written while the server was away.", "timestamp": DateTime::now(),
             };
             database.mongo.collection::<Document>("messages").insert_one(message).await.expect("the insert");
-            backend.restart().await.expect("the backend comes back");
+            parts.backend.restart().await.expect("the backend comes back");
             input.write_all(b"restarted\n").await.expect("the browser waits");
         }
         said.push(line);

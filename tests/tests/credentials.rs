@@ -28,18 +28,19 @@ fn stream(database: &Database) -> Request {
     Request::get(database.path("log/_streams/all"))
 }
 
-async fn what_is_presented_and_unusable_is_401(front: Front) {
-    let database = declared(front).await.at(front.guarded().await);
-    for (name, value, message) in UNUSABLE {
-        let answer = refusal::of_any_kind(&database.server, stream(&database).header(name, *value)).await;
+/// Whatever is unusable is refused by itself, and what cookies carry with this message.
+async fn all_are_refused(database: &Database, of_cookies: &str) {
+    let headers = UNUSABLE.iter().copied();
+    let cookies = COOKIES.iter().map(|cookie| ("cookie", *cookie, of_cookies));
+    for (name, value, message) in headers.chain(cookies) {
+        let answer = refusal::of_any_kind(&database.server, stream(database).header(name, value)).await;
         refusal::is(&answer, Kind::Unauthenticated, message, value);
     }
-    for cookie in COOKIES {
-        let answer =
-            refusal::of_any_kind(&database.server, stream(&database).header("cookie", *cookie)).await;
-        let message = "token is not a JWT, expected three base64url parts";
-        refusal::is(&answer, Kind::Unauthenticated, message, cookie);
-    }
+}
+
+async fn what_is_presented_and_unusable_is_401(front: Front) {
+    let database = declared(front).await.at(front.guarded().await);
+    all_are_refused(&database, "token is not a JWT, expected three base64url parts").await;
     let ticket = Request::get(database.path("log/_streams/all?ticket=x"));
     let answer = refusal::of_any_kind(&database.server, ticket).await;
     refusal::is(&answer, Kind::Unauthenticated, "ticket is malformed", "ticket");
@@ -47,15 +48,7 @@ async fn what_is_presented_and_unusable_is_401(front: Front) {
 
 async fn where_everybody_may_come_in_bad_credentials_still_may_not(front: Front) {
     let database = declared(front).await;
-    for (name, value, message) in UNUSABLE {
-        let answer = refusal::of_any_kind(&database.server, stream(&database).header(name, *value)).await;
-        refusal::is(&answer, Kind::Unauthenticated, message, value);
-    }
-    for cookie in COOKIES {
-        let answer =
-            refusal::of_any_kind(&database.server, stream(&database).header("cookie", *cookie)).await;
-        refusal::is(&answer, Kind::Unauthenticated, "tokens are not accepted here", cookie);
-    }
+    all_are_refused(&database, "tokens are not accepted here").await;
     let answer = refusal::of_any_kind(&database.server, stream(&database).bearer(&valid(&json!({})))).await;
     refusal::is(&answer, Kind::Unauthenticated, "tokens are not accepted here", "a token");
     for request in [

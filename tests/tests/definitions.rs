@@ -9,7 +9,7 @@ use http::StatusCode;
 use parts::backend::Backend;
 use parts::deployment::guarded_backend;
 use serde_json::{Value, json};
-use tailrace_tests::database::json as body_of;
+use tailrace_tests::database::{encoded, json as body_of};
 use tailrace_tests::front::{addresses, bounded};
 use tailrace_tests::{Database, Front, Request, WebSocket, both_fronts, token};
 
@@ -69,24 +69,16 @@ async fn bad_variables_are_refused_with_their_message(front: Front) {
     assert!(tried >= 20, "{tried} cases");
 }
 
-/// Percent-encodes everything but letters and digits.
-fn encoded(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => char::from(byte).to_string(),
-            _ => format!("%{byte:02X}"),
-        })
-        .collect()
+/// A database with a stream of what matches.
+async fn matching(front: Front, uri: &str, filter: &str) -> Database {
+    let database = front.database().await;
+    let streams = format!(r#"{{"streams": [{{"uri": "{uri}", "stages": [{{"$match": {filter}}}]}}]}}"#);
+    database.put("log", &streams).await;
+    database
 }
 
 async fn variables_are_taken_in_the_lenient_forms_of_the_shells(front: Front) {
-    let database = front.database().await;
-    database
-        .put(
-            "log",
-            r#"{"streams": [{"uri": "s", "stages": [{"$match": {"fullDocument.v": {"$var": "v"}}}]}]}"#,
-        )
-        .await;
+    let database = matching(front, "s", r#"{"fullDocument.v": {"$var": "v"}}"#).await;
     for (avars, stored) in [
         ("{v:'uji'}", doc! { "v": "uji" }),
         ("{'v':NumberLong(7)}", doc! { "v": 7_i64 }),
@@ -149,13 +141,7 @@ async fn what_mongodb_refuses_is_refused_when_written_with_its_message(front: Fr
 }
 
 async fn where_a_variable_shapes_the_syntax_the_client_is_refused_before_the_101(front: Front) {
-    let database = front.database().await;
-    database
-        .put(
-            "log",
-            r#"{"streams": [{"uri": "in", "stages": [{"$match": {"fullDocument.a": {"$in": {"$var": "list"}}}}]}]}"#,
-        )
-        .await;
+    let database = matching(front, "in", r#"{"fullDocument.a": {"$in": {"$var": "list"}}}"#).await;
     let refused = database.refused("log/_streams/in?avars={list:1}").await;
     assert_eq!(refused.status, StatusCode::BAD_REQUEST);
     assert!(refused.text().contains("$in needs an array"), "{}", refused.text());
@@ -166,13 +152,7 @@ async fn where_a_variable_shapes_the_syntax_the_client_is_refused_before_the_101
 }
 
 async fn variables_that_no_stage_uses_and_equal_values_do_not_matter_and_twins_stay_apart(front: Front) {
-    let database = front.database().await;
-    database
-        .put(
-            "log",
-            r#"{"streams": [{"uri": "s", "stages": [{"$match": {"fullDocument.n": {"$var": "n"}}}]}]}"#,
-        )
-        .await;
+    let database = matching(front, "s", r#"{"fullDocument.n": {"$var": "n"}}"#).await;
     // Equal hashes in Java: RESTHeart hands each of these the other's events.
     let mut aa = database.connect("log/_streams/s?avars={n:'Aa',unused:1}").await;
     let mut bb = database.connect("log/_streams/s?avars={n:'BB'}").await;

@@ -3,20 +3,19 @@
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use parts::backend::Backend;
 use parts::deployment::{open_backend, open_worker};
-use parts::worker::Worker;
 use tailrace_tests::front::addresses;
-use tailrace_tests::{Front, Request, both_fronts, until};
+use tailrace_tests::{Database, Front, Own, Request, both_fronts, until};
+
+async fn declared(front: Front) -> Database {
+    let database = front.database().await;
+    let stage = r#"{"$match": {"fullDocument.n": {"$var": "n"}}}"#;
+    database.put("log", &format!(r#"{{"streams": [{{"uri": "mine", "stages": [{stage}]}}]}}"#)).await;
+    database
+}
 
 async fn events_arrive_as_they_happen_and_an_end_is_told(front: Front) {
-    let database = front.database().await;
-    database
-        .put(
-            "log",
-            r#"{"streams": [{"uri": "mine", "stages": [{"$match": {"fullDocument.n": {"$var": "n"}}}]}]}"#,
-        )
-        .await;
+    let database = declared(front).await;
     let mut source = database.event_source("log/_streams/mine?avars={n:1}").await;
     assert_eq!(source.headers["content-type"], "text/event-stream");
     assert_eq!(source.headers["cache-control"], "no-store");
@@ -41,13 +40,7 @@ async fn events_arrive_as_they_happen_and_an_end_is_told(front: Front) {
 }
 
 async fn an_event_stream_is_refused_as_its_upgrade_would_be(front: Front) {
-    let database = front.database().await;
-    database
-        .put(
-            "log",
-            r#"{"streams": [{"uri": "mine", "stages": [{"$match": {"fullDocument.n": {"$var": "n"}}}]}]}"#,
-        )
-        .await;
+    let database = declared(front).await;
     for (path, status) in
         [("log/_streams/mine", StatusCode::BAD_REQUEST), ("log/_streams/other", StatusCode::NOT_FOUND)]
     {
@@ -63,16 +56,10 @@ async fn the_server_notices_a_client_that_leaves(front: Front) {
     let options = open_backend("leaves", &addresses().await.mongodb)
         .set("TAILRACE_LOG__LEVEL", "tailrace=debug")
         .set("TAILRACE_LIMITS__PING_SECONDS", "1");
-    let backend = Backend::start(options).await.expect("a backend");
-    let worker = match front {
-        Front::Native => None,
-        Front::Edge => Some(Worker::start(open_worker("leaves", &[&backend.url()])).await.expect("a worker")),
-    };
-    let server = worker.as_ref().map_or_else(|| backend.url(), Worker::url);
-    let database = front.database().await.at(&server);
-    database.put("log", r#"{"streams": [{"uri": "all", "stages": []}]}"#).await;
+    let parts = Own::at(front, options, |backend| open_worker("leaves", &[backend])).await;
+    let database = parts.declared(front, r#"{"streams": [{"uri": "all", "stages": []}]}"#).await;
     let source = database.event_source("log/_streams/all").await;
-    let ended = || backend.logged().matches("source ended").count();
+    let ended = || parts.backend.logged().matches("source ended").count();
     let before = ended();
     drop(source);
     until("the source has ended", async || ended() > before).await;

@@ -2,18 +2,16 @@
 
 use bson::{Document, doc};
 use http::StatusCode;
-use parts::backend::Backend;
 use parts::deployment::{open_backend, open_worker};
 use parts::mongod::Mongod;
 use parts::port;
 use parts::replica_set::ReplicaSet;
-use parts::worker::Worker;
-use tailrace_tests::{Database, Front, both_fronts, until};
+use tailrace_tests::{Database, Front, Own, both_fronts, until};
 
 /// A backend, and for the edge a worker before it, whose MongoDB will be on `port`.
 struct Node {
-    backend: Backend,
-    worker: Option<Worker>,
+    parts: Own,
+    front: Front,
     mongodb: String,
 }
 
@@ -21,24 +19,19 @@ impl Node {
     async fn start(front: Front, port: u16) -> Self {
         let mongodb = format!("mongodb://127.0.0.1:{port}/?replicaSet=rs0");
         let name = format!("outage-{front:?}").to_lowercase();
-        let backend = Backend::start(open_backend(&name, &mongodb)).await.expect("it starts without MongoDB");
-        let worker = match front {
-            Front::Native => None,
-            Front::Edge => {
-                Some(Worker::start(open_worker(&name, &[&backend.url()])).await.expect("a worker"))
-            }
-        };
-        Self { backend, worker, mongodb }
+        // They start without MongoDB.
+        let parts =
+            Own::at(front, open_backend(&name, &mongodb), |backend| open_worker(&name, &[backend])).await;
+        Self { parts, front, mongodb }
     }
 
     async fn database(&self) -> Database {
-        let server = self.worker.as_ref().map_or_else(|| self.backend.url(), Worker::url);
-        Database::new(&server, &self.mongodb).await
+        Database::new(&self.parts.server(self.front), &self.mongodb).await
     }
 }
 
 async fn ready(node: &Node) -> StatusCode {
-    let status = port::status(node.backend.port(), "/_ready").await.expect("an answer");
+    let status = port::status(node.parts.backend.port(), "/_ready").await.expect("an answer");
     StatusCode::from_u16(status).expect("a status")
 }
 

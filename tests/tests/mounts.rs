@@ -2,19 +2,16 @@
 
 use bson::{Document, doc};
 use http::StatusCode;
-use parts::backend::Backend;
 use parts::deployment::{edge_key, open_backend, open_worker};
-use parts::worker::Worker;
 use tailrace_tests::front::addresses;
-use tailrace_tests::{Front, Request, Response, WebSocket, both_fronts};
+use tailrace_tests::{Front, Own, Request, Response, WebSocket, both_fronts};
 
 const STREAMS: &str = r#"{"streams": [{"uri": "all", "stages": []}]}"#;
 
 /// A deployment of its own, with these mounts; `None` is the default.
 struct Served {
     server: String,
-    _worker: Option<Worker>,
-    _backend: Backend,
+    _parts: Own,
 }
 
 impl Served {
@@ -23,15 +20,8 @@ impl Served {
         let name = format!("mounts-{front:?}").to_lowercase();
         let mut options = open_backend(&name, &mongodb);
         options.config = mounts.map_or_else(edge_key, |mounts| format!("mounts = {mounts}\n{}", edge_key()));
-        let backend = Backend::start(options).await.expect("a backend");
-        let worker = match front {
-            Front::Native => None,
-            Front::Edge => {
-                Some(Worker::start(open_worker(&name, &[&backend.url()])).await.expect("a worker"))
-            }
-        };
-        let server = worker.as_ref().map_or_else(|| backend.url(), Worker::url);
-        Self { server, _worker: worker, _backend: backend }
+        let parts = Own::at(front, options, |backend| open_worker(&name, &[backend])).await;
+        Self { server: parts.server(front), _parts: parts }
     }
 
     async fn put(&self, path: &str) -> Response {

@@ -6,20 +6,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bson::{Document, doc};
 use http::{Method, StatusCode};
-use parts::backend::Backend;
-use parts::deployment::{guarded_backend, guarded_worker};
-use parts::worker::Worker;
+use parts::deployment::guarded_backend;
 use shared::refusal::Kind;
 use tailrace_tests::front::addresses;
-use tailrace_tests::{Database, EventSource, Front, Request, Response, WebSocket, both_fronts, refusal};
+use tailrace_tests::{Database, EventSource, Front, Own, Request, Response, WebSocket, both_fronts, refusal};
 use tokio::sync::OnceCell;
 
 const LISTED: &str = "https://app.example";
 
 /// A deployment with users in its configuration and in a collection, before which the worker has the rest from the backend.
 struct Deployment {
-    backend: Backend,
-    worker: Worker,
+    parts: Own,
     /// The name of the database that the collection of users is in.
     users: String,
 }
@@ -48,24 +45,18 @@ async fn deployment() -> &'static Deployment {
                 .set("TAILRACE_AUTH__USERS", configured)
                 .set("TAILRACE_AUTH__USERS_COLLECTION", format!("{}.people", database.name))
                 .set("TAILRACE_ORIGINS", format!(r#"["{LISTED}"]"#));
-            let backend = Backend::start(options).await.expect("a backend");
-            let worker = guarded_worker("passwords", &[&backend.url()]);
-            let worker = Worker::start(worker).await.expect("a worker");
-            Deployment { backend, worker, users: database.name }
+            Deployment { parts: Own::start(options).await, users: database.name }
         })
         .await
 }
 
+const STREAMS: &str = r#"{"streams": [
+    {"uri": "all", "stages": []},
+    {"uri": "mine", "stages": [{"$match": {"fullDocument.team": {"$var": "@user.team"}}}]}
+]}"#;
+
 async fn declared(front: Front) -> Database {
-    let deployment = deployment().await;
-    let server = if front == Front::Native { deployment.backend.url() } else { deployment.worker.url() };
-    let database = front.database().await;
-    let streams = r#"{"streams": [
-        {"uri": "all", "stages": []},
-        {"uri": "mine", "stages": [{"$match": {"fullDocument.team": {"$var": "@user.team"}}}]}
-    ]}"#;
-    database.put("log", streams).await;
-    database.at(&server)
+    deployment().await.parts.declared(front, STREAMS).await
 }
 
 /// Somebody new, with the password `secret`.

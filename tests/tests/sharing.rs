@@ -196,6 +196,15 @@ async fn write_one_too_large(database: &Database) {
     }
 }
 
+/// The first of the two is told of its large event, and the second of its own small one alone.
+async fn each_is_told_its_own(database: &Database, [a, b]: [&mut WebSocket; 2]) {
+    for expected in [("event", 1), large(database).await, ("event", 4)] {
+        let told = told(a).await;
+        assert_eq!((told.0.as_str(), told.1), expected);
+    }
+    assert_eq!(told(b).await, ("event".to_owned(), 3));
+}
+
 async fn an_event_that_is_too_large_is_told_to_whom_it_concerns_and_to_nobody_else(front: Front) {
     let database = declared(front).await;
     let follow = tenants(&database, front).await;
@@ -207,26 +216,17 @@ async fn an_event_that_is_too_large_is_told_to_whom_it_concerns_and_to_nobody_el
     let mut start: Value = serde_json::from_str(&b.text().await).expect("JSON");
     let start = start["position"].take();
     write_one_too_large(&database).await;
-    let (kind, number) = large(&database).await;
-    for expected in [("event", 1), (kind, number), ("event", 4)] {
-        let told = told(&mut a).await;
-        assert_eq!((told.0.as_str(), told.1), expected);
-    }
-    assert_eq!(told(&mut b).await, ("event".to_owned(), 3));
+    each_is_told_its_own(&database, [&mut a, &mut b]).await;
     assert_eq!(plain_b.event().await["fullDocument"]["k"], 3, "it lives");
     assert_eq!(plain_a.event().await["fullDocument"]["k"], 1);
-    if kind == "error" {
+    if large(&database).await.0 == "error" {
         assert_eq!(plain_a.closed().await, (4010, "10334".to_owned()));
     }
 
     // Who comes back is told the same of what is past.
     let again = format!("twice?resumeAfter={}", start.as_str().expect("a position"));
     let (mut a, mut b) = (follow("a", typed, &again).await, follow("b", typed, &again).await);
-    for expected in [("event", 1), (kind, number), ("event", 4)] {
-        let told = told(&mut a).await;
-        assert_eq!((told.0.as_str(), told.1), expected);
-    }
-    assert_eq!(told(&mut b).await, ("event".to_owned(), 3));
+    each_is_told_its_own(&database, [&mut a, &mut b]).await;
 }
 
 async fn an_event_that_is_too_large_is_told_to_those_whose_values_it_matches(front: Front) {
@@ -242,12 +242,7 @@ async fn an_event_that_is_too_large_is_told_to_those_whose_values_it_matches(fro
     let (mut a, mut b) = (follow("a").await, follow("b").await);
     has_cursors(&database, 1).await;
     write_one_too_large(&database).await;
-    let (kind, number) = large(&database).await;
-    for expected in [("event", 1), (kind, number), ("event", 4)] {
-        let told = told(&mut a).await;
-        assert_eq!((told.0.as_str(), told.1), expected);
-    }
-    assert_eq!(told(&mut b).await, ("event".to_owned(), 3));
+    each_is_told_its_own(&database, [&mut a, &mut b]).await;
 }
 
 async fn an_image_that_is_required_and_missing_is_told_to_whom_it_concerns_and_to_nobody_else(front: Front) {

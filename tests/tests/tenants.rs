@@ -16,19 +16,14 @@ use parts::replica_set::ReplicaSet;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
-use tailrace_tests::ruled::{Ruled, by};
+use tailrace_tests::ruled::{Ruled, admin, by};
 use tailrace_tests::soak::Scale;
 use tailrace_tests::web_socket::Message;
-use tailrace_tests::{Database, EventSource, Front, Request, WebSocket, token};
+use tailrace_tests::{Database, EventSource, Front, Request, WebSocket};
 
 const MARKS: [&str; 2] = ["tenantmarkaa", "tenantmarkbb"];
 
 const PERMISSIONS: &str = r#"
-[[permissions]]
-roles = ["admin"]
-methods = ["*"]
-path = "/**"
-
 [[permissions]]
 roles = ["tenant"]
 methods = ["GET"]
@@ -304,9 +299,8 @@ async fn two_tenants(images: bool) {
         let recording = doc! { "create": "items", "changeStreamPreAndPostImages": { "enabled": true } };
         database.mongo.run_command(recording).await.expect("the collection");
     }
-    let admin = token::valid(&json!({ "roles": ["admin"] }));
-    let declare = Request::new(http::Method::PUT, database.path("items")).json(STREAMS).bearer(&admin);
-    assert!(database.send(declare).await.status.is_success());
+    let declare = Request::new(http::Method::PUT, database.path("items")).json(STREAMS);
+    assert!(database.send(by(&admin(), declare)).await.status.is_success());
 
     let mut clients = Vec::new();
     for tenant in 0..2 {

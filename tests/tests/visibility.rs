@@ -5,17 +5,12 @@ use bson::{Bson, Document, RawDocumentBuf, doc};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tailrace_tests::front::addresses;
-use tailrace_tests::ruled::{Ruled, by};
+use tailrace_tests::ruled::{Ruled, admin, by};
 use tailrace_tests::web_socket::Message;
 use tailrace_tests::{Database, EventSource, Front, Request, Response, WebSocket, both_fronts, database};
 use tokio::sync::OnceCell;
 
 const PERMISSIONS: &str = r#"
-[[permissions]]
-roles = ["admin"]
-methods = ["*"]
-path = "/**"
-
 [[permissions]]
 roles = ["reader"]
 methods = ["*"]
@@ -74,10 +69,6 @@ async fn people(front: Front, images: bool) -> Database {
     let declare = Request::new(Method::PUT, database.path("people")).json(STREAMS);
     assert!(database.send(by(&admin(), declare)).await.status.is_success());
     database
-}
-
-fn admin() -> Value {
-    json!({ "roles": ["admin"] })
 }
 
 fn reader() -> Value {
@@ -282,7 +273,7 @@ async fn hidden_fields_are_neither_read_nor_found_out_through_the_documents(fron
             r"{$nor:[{salary:null}]}",
             r"{$jsonSchema:{required:['salary']}}",
         ] {
-            let encoded = percent(filter);
+            let encoded = database::encoded(filter);
             assert_eq!(ids(&format!("filter={encoded}")).await, Vec::<i64>::new(), "{filter}");
         }
     }
@@ -312,10 +303,6 @@ async fn hidden_fields_are_neither_read_nor_found_out_through_the_documents(fron
     assert!(!refused.text().contains(SECRET), "{}", refused.text());
 }
 
-fn percent(text: &str) -> String {
-    text.bytes().fold(String::new(), |encoded, byte| format!("{encoded}%{byte:02X}"))
-}
-
 async fn a_document_out_of_view_is_404_and_nobody_takes_it_over(front: Front) {
     let database = people(front, false).await;
     let people = database.mongo.collection::<Document>("people");
@@ -331,12 +318,16 @@ async fn a_document_out_of_view_is_404_and_nobody_takes_it_over(front: Front) {
     let listed = get(&database, &a, "people?sort={_id:1}").await;
     assert_eq!(database::json(&listed).as_array().expect("a list").len(), 2);
     assert!(!listed.text().contains(SECRET));
-    let by_filter =
-        get(&database, &a, &format!("people?filter={}", percent(r#"{"$or":[{"tenant":"b"},{"_id":2}]}"#)))
-            .await;
+    let by_filter = get(
+        &database,
+        &a,
+        &format!("people?filter={}", database::encoded(r#"{"$or":[{"tenant":"b"},{"_id":2}]}"#)),
+    )
+    .await;
     assert_eq!(by_filter.text(), "[]");
     // It would fail on documents of others, and tell of them by that.
-    let computes = percent(r#"{"$expr":{"$eq":[{"$divide":[1,{"$cond":[{"$eq":["$v","x"]},0,1]}]},1]}}"#);
+    let computes =
+        database::encoded(r#"{"$expr":{"$eq":[{"$divide":[1,{"$cond":[{"$eq":["$v","x"]},0,1]}]},1]}}"#);
     assert_eq!(get(&database, &a, &format!("people?filter={computes}")).await.status, StatusCode::FORBIDDEN);
     for (id, name) in [(2, "another tenant's"), (4, "absent"), (3, "locked")] {
         let inner = format!("people/{id}?id_type=NUMBER");
