@@ -11,7 +11,9 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::rand::SystemRandom;
 use ring::rsa;
 use ring::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256,
+    RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512, RsaEncoding,
+    RsaKeyPair,
 };
 use serde_json::{Value, json};
 
@@ -44,8 +46,13 @@ pub struct Issuer {
     pub url: String,
     /// The public RSA key as PEM, which everybody may have.
     pub rsa_pem: String,
+    /// The public P-256 key as PEM.
+    pub p256_pem: String,
+    /// The public Ed25519 key as PEM; it is in no key set.
+    pub ed25519_pem: String,
     rsa: RsaKeyPair,
     p256: EcdsaKeyPair,
+    ed25519: Ed25519KeyPair,
     next: EcdsaKeyPair,
     served: Arc<Mutex<Option<String>>>,
     fetches: Arc<AtomicUsize>,
@@ -58,6 +65,19 @@ fn p256() -> EcdsaKeyPair {
         EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("chance is at hand");
     EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random)
         .expect("it was just made")
+}
+
+/// What stands before the key itself in the DER of a public key (RFC 5480, section 2; RFC 8410, section 4).
+const P256_PREFIX: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
+    0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+const ED25519_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+
+fn pem(prefix: &[u8], key: &[u8]) -> String {
+    let text = STANDARD.encode([prefix, key].concat());
+    let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
+    format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"))
 }
 
 impl Issuer {
@@ -73,10 +93,15 @@ impl Issuer {
         let rsa = STANDARD.decode(text("pkcs8")).expect("the script prints base64");
         let rsa = RsaKeyPair::from_pkcs8(&rsa).expect("an RSA key of 2048 bits");
         let (p256, next) = (p256(), p256());
+        let ed25519 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).expect("chance is at hand");
+        let ed25519 = Ed25519KeyPair::from_pkcs8(ed25519.as_ref()).expect("it was just made");
+        let p256_pem = pem(&P256_PREFIX, p256.public_key().as_ref());
+        let ed25519_pem = pem(&ED25519_PREFIX, ed25519.public_key().as_ref());
         let fetches = Arc::default();
         let served = Arc::new(Mutex::new(Some(key_set(&rsa, &[(P256, &p256)]).to_string())));
         let url = serve(Arc::clone(&served), Arc::clone(&fetches));
-        Self { url, rsa_pem: text("pem").to_owned(), rsa, p256, next, served, fetches }
+        let rsa_pem = text("pem").to_owned();
+        Self { url, rsa_pem, p256_pem, ed25519_pem, rsa, p256, ed25519, next, served, fetches }
     }
 
     fn serve(&self, key_set: Option<String>) {
@@ -113,13 +138,31 @@ impl Issuer {
     /// Never: the key is fit.
     pub fn rs256(&self, key_id: &str, claims: &Value) -> String {
         let header = json!({ "alg": "RS256", "typ": "JWT", "kid": key_id });
-        signed(&header, claims, |input| {
-            let mut signature = vec![0; self.rsa.public().modulus_len()];
-            self.rsa
-                .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), input, &mut signature)
-                .expect("the key is fit");
-            signature
-        })
+        signed(&header, claims, |input| self.rsa_signature(&RSA_PKCS1_SHA256, input))
+    }
+
+    /// A token by any algorithm for RSA keys.
+    ///
+    /// # Panics
+    /// When it is none.
+    pub fn rsa(&self, algorithm: &str, claims: &Value) -> String {
+        let encoding: &'static dyn RsaEncoding = match algorithm {
+            "RS256" => &RSA_PKCS1_SHA256,
+            "RS384" => &RSA_PKCS1_SHA384,
+            "RS512" => &RSA_PKCS1_SHA512,
+            "PS256" => &RSA_PSS_SHA256,
+            "PS384" => &RSA_PSS_SHA384,
+            "PS512" => &RSA_PSS_SHA512,
+            other => panic!("{other} is no algorithm for RSA keys"),
+        };
+        let header = json!({ "alg": algorithm, "typ": "JWT" });
+        signed(&header, claims, |input| self.rsa_signature(encoding, input))
+    }
+
+    fn rsa_signature(&self, encoding: &'static dyn RsaEncoding, input: &[u8]) -> Vec<u8> {
+        let mut signature = vec![0; self.rsa.public().modulus_len()];
+        self.rsa.sign(encoding, &SystemRandom::new(), input, &mut signature).expect("the key is fit");
+        signature
     }
 
     /// A token by ES256, which says that this key signed it.
@@ -132,6 +175,12 @@ impl Issuer {
         signed(&header, claims, |input| {
             key.sign(&SystemRandom::new(), input).expect("the key is fit").as_ref().to_vec()
         })
+    }
+
+    /// A token by `EdDSA`.
+    pub fn eddsa(&self, claims: &Value) -> String {
+        let header = json!({ "alg": "EdDSA", "typ": "JWT" });
+        signed(&header, claims, |input| self.ed25519.sign(input).as_ref().to_vec())
     }
 
     /// How often the key set was fetched.

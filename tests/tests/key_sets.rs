@@ -1,46 +1,51 @@
 //! Tokens of an identity provider, whose keys are fetched from its JSON Web Key Set.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use parts::backend::{self, Backend};
+use http::StatusCode;
+use parts::backend;
 use parts::deployment::{EDGE_KEY, EDGE_KEY_ID, edge_key};
-use parts::worker::{self, Worker};
+use parts::worker;
 use serde_json::{Value, json};
 use shared::refusal::Kind;
 use tailrace_tests::front::{addresses, bounded};
 use tailrace_tests::issuer::{AUDIENCE, ISSUER, Issuer, NEXT, P256, RSA};
 use tailrace_tests::token::{hmac_sha256, hs256, now, signed};
-use tailrace_tests::{Database, Front, Request, WebSocket, both_fronts, refusal};
+use tailrace_tests::witness::Witness;
+use tailrace_tests::{Database, Front, Own, Request, WebSocket, both_fronts, refusal};
 use tokio::sync::OnceCell;
 
 /// A deployment that takes the issuer's tokens, and callers without any.
 struct Deployment {
     issuer: Issuer,
-    backend: Backend,
-    worker: Worker,
+    parts: Own,
+}
+
+/// A backend that takes the tokens of the key set at this address, and callers without any; and a worker that does.
+async fn options(name: &str, keys: &str) -> (backend::Options, worker::Options) {
+    let config = format!("mounts = [{{ what = \"*\", where = \"/\" }}]\n{}", edge_key());
+    let backend = backend::Options { name: name.to_owned(), config, ..backend::Options::default() }
+        .set("TAILRACE_MONGODB__URI", &addresses().await.mongodb)
+        .set("TAILRACE_AUTH__ANONYMOUS", "true")
+        .set("TAILRACE_AUTH__JWT__JWKS", keys)
+        .set("TAILRACE_AUTH__JWT__ISSUER", ISSUER)
+        .set("TAILRACE_AUTH__JWT__AUDIENCE", AUDIENCE);
+    let worker = worker::Options { name: name.to_owned(), ..worker::Options::default() }
+        .set("EDGE_KEY_ID", EDGE_KEY_ID)
+        .set("EDGE_KEY", EDGE_KEY)
+        .set("ANONYMOUS", "true")
+        .set("JWKS_URL", keys)
+        .set("JWT_ISSUER", ISSUER)
+        .set("JWT_AUDIENCE", AUDIENCE);
+    (backend, worker)
 }
 
 impl Deployment {
     async fn start(name: &str) -> Self {
         let issuer = Issuer::start();
-        let config = format!("mounts = [{{ what = \"*\", where = \"/\" }}]\n{}", edge_key());
-        let options = backend::Options { name: name.to_owned(), config, ..backend::Options::default() }
-            .set("TAILRACE_MONGODB__URI", &addresses().await.mongodb)
-            .set("TAILRACE_AUTH__ANONYMOUS", "true")
-            .set("TAILRACE_AUTH__JWT__JWKS", &issuer.url)
-            .set("TAILRACE_AUTH__JWT__ISSUER", ISSUER)
-            .set("TAILRACE_AUTH__JWT__AUDIENCE", AUDIENCE);
-        let backend = Backend::start(options).await.expect("a backend");
-        let options = worker::Options { name: name.to_owned(), ..worker::Options::default() }
-            .set("BACKENDS", backend.url())
-            .set("EDGE_KEY_ID", EDGE_KEY_ID)
-            .set("EDGE_KEY", EDGE_KEY)
-            .set("ANONYMOUS", "true")
-            .set("JWKS_URL", &issuer.url)
-            .set("JWT_ISSUER", ISSUER)
-            .set("JWT_AUDIENCE", AUDIENCE);
-        let worker = Worker::start(options).await.expect("a worker");
-        Self { issuer, backend, worker }
+        let (backend, worker) = options(name, &issuer.url).await;
+        let parts = Own::with(backend, |backend| worker.set("BACKENDS", backend)).await;
+        Self { issuer, parts }
     }
 }
 
@@ -51,13 +56,8 @@ async fn deployment() -> &'static Deployment {
 
 async fn declared(front: Front) -> (&'static Issuer, Database) {
     let deployment = deployment().await;
-    let server = match front {
-        Front::Native => deployment.backend.url(),
-        Front::Edge => deployment.worker.url(),
-    };
-    let database = front.database().await.at(&server);
-    database.put("log", r#"{"streams": [{"uri": "all", "stages": []}]}"#).await;
-    (&deployment.issuer, database)
+    let streams = r#"{"streams": [{"uri": "all", "stages": []}]}"#;
+    (&deployment.issuer, deployment.parts.declared(front, streams).await)
 }
 
 fn stream(database: &Database) -> Request {
@@ -67,6 +67,27 @@ fn stream(database: &Database) -> Request {
 async fn refused(database: &Database, case: &str, token: &str, message: &str) {
     let answer = refusal::of_any_kind(&database.server, stream(database).bearer(token)).await;
     refusal::is(&answer, Kind::Unauthenticated, message, case);
+}
+
+/// A key server that accepts connections and says nothing has three seconds; a request is answered within five.
+async fn a_key_server_that_says_nothing_is_not_waited_for(front: Front) {
+    let silent = Witness::silent().await;
+    let name = format!("silent-keys-{front:?}").to_lowercase();
+    let (backend, worker) = options(&name, &silent.url).await;
+    let deployment = Own::with(backend, |backend| worker.set("BACKENDS", backend)).await;
+    let database = front.database().await;
+    database.put("log", r#"{"streams": [{"uri": "all", "stages": []}]}"#).await;
+    let token = Issuer::start().rs256(RSA, &Issuer::claims(&json!({})));
+    let asked = Instant::now();
+    let answer = stream(&database).bearer(&token).send(&deployment.server(front)).await.expect("an answer");
+    let took = asked.elapsed();
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{}", answer.text());
+    assert_ne!(answer.header("retry-after"), "");
+    assert!((Duration::from_secs(2)..Duration::from_secs(8)).contains(&took), "{took:?}");
+    assert!(!silent.seen().is_empty(), "it was asked");
+    // Who shows no token is not concerned.
+    let open = WebSocket::open(&deployment.server(front), stream(&database)).await;
+    open.expect("everybody may come in").close().await;
 }
 
 async fn good_tokens_by_rs256_and_by_es256_open_the_stream(front: Front) {
@@ -197,6 +218,7 @@ async fn where_everybody_may_come_in_a_bad_token_still_may_not(front: Front) {
 }
 
 both_fronts!(
+    a_key_server_that_says_nothing_is_not_waited_for,
     good_tokens_by_rs256_and_by_es256_open_the_stream,
     the_public_key_is_no_secret_to_sign_with,
     a_key_signs_by_its_own_algorithm_only,
@@ -211,7 +233,7 @@ both_fronts!(
 async fn invented_keys_cost_the_key_server_next_to_nothing() {
     bounded(async {
         let (issuer, native) = declared(Front::Native).await;
-        let edge = native.at(&deployment().await.worker.url());
+        let edge = native.at(&deployment().await.parts.server(Front::Edge));
         let claims: Value = Issuer::claims(&json!({}));
         let before = issuer.fetches();
         let tokens: Vec<_> = (0..50).map(|n| issuer.rs256(&format!("invented-{n}"), &claims)).collect();
@@ -235,9 +257,9 @@ async fn a_new_key_counts_within_half_a_minute_and_known_ones_go_on_while_their_
     bounded(async {
         let deployment = Deployment::start("key-rotation").await;
         let issuer = &deployment.issuer;
-        let native = Front::Native.database().await.at(&deployment.backend.url());
+        let native = Front::Native.database().await.at(&deployment.parts.server(Front::Native));
         native.put("log", r#"{"streams": [{"uri": "all", "stages": []}]}"#).await;
-        let edge = native.at(&deployment.worker.url());
+        let edge = native.at(&deployment.parts.server(Front::Edge));
         let claims = Issuer::claims(&json!({}));
         let opens = async |token: String| {
             for database in [&native, &edge] {

@@ -1,48 +1,44 @@
 //! What browsers sign in with that can set no header: one-time tickets, a cookie, and a parameter of the address.
 
+use std::time::Duration;
+
+use bson::{Document, doc};
+use futures_util::TryStreamExt as _;
 use http::{Method, StatusCode};
-use parts::backend::Backend;
-use parts::deployment::{guarded_backend, guarded_worker};
-use parts::worker::Worker;
+use parts::deployment::guarded_backend;
+use parts::mongod::Mongod;
+use parts::port;
+use parts::replica_set::ReplicaSet;
 use serde_json::{Value, json};
 use shared::refusal::Kind;
 use tailrace_tests::database::json as body_of;
 use tailrace_tests::front::addresses;
 use tailrace_tests::token::{now, valid};
-use tailrace_tests::{Database, EventSource, Front, Request, Response, WebSocket, both_fronts, refusal};
+use tailrace_tests::{
+    Database, EventSource, Front, Own, Request, Response, WebSocket, both_fronts, refusal, until,
+};
 use tokio::sync::OnceCell;
 
 /// A deployment that logs all it can.
-struct Deployment {
-    backend: Backend,
-    worker: Worker,
-}
-
-async fn deployment() -> &'static Deployment {
-    static SHARED: OnceCell<Deployment> = OnceCell::const_new();
+async fn deployment() -> &'static Own {
+    static SHARED: OnceCell<Own> = OnceCell::const_new();
     SHARED
         .get_or_init(|| async {
             let options = guarded_backend("tickets", &addresses().await.mongodb)
                 .set("TAILRACE_AUTH__QUERY_PARAMETER", "securetoken")
                 .set("TAILRACE_LOG__LEVEL", "info,tailrace=trace");
-            let backend = Backend::start(options).await.expect("a backend");
-            let worker = guarded_worker("tickets", &[&backend.url()]);
-            let worker = Worker::start(worker).await.expect("a worker");
-            Deployment { backend, worker }
+            Own::start(options).await
         })
         .await
 }
 
+const STREAMS: &str = r#"{"streams": [
+    {"uri": "all", "stages": []},
+    {"uri": "mine", "stages": [{"$match": {"fullDocument.owner": {"$var": "@user.sub"}}}]}
+]}"#;
+
 async fn declared(front: Front) -> Database {
-    let deployment = deployment().await;
-    let server = if front == Front::Native { deployment.backend.url() } else { deployment.worker.url() };
-    let database = front.database().await;
-    let streams = r#"{"streams": [
-        {"uri": "all", "stages": []},
-        {"uri": "mine", "stages": [{"$match": {"fullDocument.owner": {"$var": "@user.sub"}}}]}
-    ]}"#;
-    database.put("log", streams).await;
-    database.at(&server)
+    deployment().await.declared(front, STREAMS).await
 }
 
 async fn ask_for(database: &Database, body: &Value, token: Option<&str>) -> Response {
@@ -106,6 +102,72 @@ async fn of_those_who_show_a_ticket_at_the_same_time_one_is_let_in(front: Front)
     let show = || WebSocket::open(&database.server, with(&database, "all", &format!("ticket={ticket}")));
     let shown = futures_util::future::join_all((0..5).map(|_| show())).await;
     assert_eq!(shown.iter().filter(|shown| shown.is_ok()).count(), 1);
+}
+
+/// Takes away a limit's last place, or MongoDB: both are 503, and the ticket opens the stream when they are back.
+async fn a_503_does_not_spend_a_ticket(front: Front) {
+    let mongodb = port::free().expect("a port");
+    let uri = format!("mongodb://127.0.0.1:{mongodb}/?replicaSet=rs0");
+    let mut mongodb =
+        ReplicaSet::start_on(&Mongod::find().expect("a mongod"), &[mongodb]).await.expect("MongoDB");
+    let name = format!("unspent-{front:?}").to_lowercase();
+    let options = guarded_backend(&name, &uri).set("TAILRACE_LIMITS__CONNECTIONS_PER_STREAM", "1");
+    let node = Own::start(options).await;
+    let server = node.server(front);
+    let database = Database::new(&server, &uri).await;
+    let streams = doc! { "_id": "_properties.log", "streams": [{ "uri": "all", "stages": [] }] };
+    database.mongo.create_collection("log").await.expect("a collection");
+    database.mongo.collection("_properties").insert_one(streams).await.expect("metadata");
+
+    let ticket = ticket(&database, "all").await;
+    let show = || with(&database, "all", &format!("ticket={ticket}"));
+    let refused = async |what: &str| {
+        let answer = WebSocket::open(&server, show()).await.expect_err(what);
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{what}: {}", answer.text());
+        assert_ne!(answer.header("retry-after"), "", "{what}");
+    };
+    let token = valid(&json!({ "sub": "another" }));
+    let held = with(&database, "all", "").bearer(&token);
+    let held = WebSocket::open(&server, held).await.expect("the only place");
+    refused("no place").await;
+    held.close().await;
+    mongodb.kill_all();
+    until("the node sees that MongoDB is away", async || {
+        port::status(node.backend.port(), "/_ready").await.is_ok_and(|status| status == 503)
+    })
+    .await;
+    refused("no MongoDB").await;
+    mongodb.restart_all().await.expect("MongoDB comes back");
+    // A plain GET tells what would be answered, and spends nothing.
+    until("the stream would open", async || database.send(show()).await.status == StatusCode::BAD_REQUEST)
+        .await;
+    WebSocket::open(&server, show()).await.expect("the ticket is as good as new").close().await;
+    until("the place is free, and the ticket is spent", async || {
+        let again = WebSocket::open(&server, show()).await.expect_err("a used ticket");
+        again.text().contains("ticket was used before")
+    })
+    .await;
+}
+
+async fn what_is_kept_of_used_tickets_goes_by_itself(front: Front) {
+    let database = declared(front).await;
+    let ticket = ticket(&database, "all").await;
+    let shown = with(&database, "all", &format!("ticket={ticket}"));
+    WebSocket::open(&database.server, shown).await.expect("a fresh ticket").close().await;
+    // In a database that every node agrees on: the one of the connection string, else `tailrace`.
+    let used = database.mongo.client().database("tailrace").collection::<Document>("_tailrace_tickets");
+    let mut indexes = used.list_indexes().await.expect("the indexes");
+    let mut expires = None;
+    while let Some(index) = indexes.try_next().await.expect("an index") {
+        if index.keys == doc! { "expires": 1 } {
+            expires = index.options.and_then(|options| options.expire_after);
+        }
+    }
+    assert_eq!(expires, Some(Duration::ZERO), "at the time that each names");
+    let newest = used.find_one(doc! {}).sort(doc! { "expires": -1 }).await.expect("MongoDB answers");
+    let newest = newest.expect("it was burned").get_datetime("expires").expect("a time").timestamp_millis();
+    let ahead = newest / 1_000 - i64::try_from(now()).expect("it is not so late");
+    assert!((31..=180).contains(&ahead), "longer than any ticket counts, and not for ever: {ahead} s");
 }
 
 async fn a_ticket_is_for_a_stream_and_for_those_who_are_known(front: Front) {
@@ -193,6 +255,8 @@ async fn a_token_may_come_in_the_parameter_that_is_configured_and_is_shown_to_no
 both_fronts!(
     a_ticket_opens_its_stream_once_as_whoever_asked_for_it,
     of_those_who_show_a_ticket_at_the_same_time_one_is_let_in,
+    a_503_does_not_spend_a_ticket,
+    what_is_kept_of_used_tickets_goes_by_itself,
     a_ticket_is_for_a_stream_and_for_those_who_are_known,
     a_cookie_signs_in_the_pages_of_the_service_itself,
     a_token_may_come_in_the_parameter_that_is_configured_and_is_shown_to_nobody,
