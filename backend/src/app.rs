@@ -13,6 +13,7 @@ use shared::{
     address::{Mounts, Route},
     admission::stops_event_source,
     credentials, identity,
+    limit::Limit,
     origin::{Origins, Verdict},
     refusal::{Kind, Refusal},
     request::Head,
@@ -253,6 +254,7 @@ impl App {
         }
         let may = May { access: &access, head, caller: &caller };
         let grant = may.decide(&address)?;
+        let body = body.at_most(grant.limits.narrow(Limit::BodyBytes, self.config.limits.body_bytes));
         match &address.route {
             Route::Streams(namespace) => stream::list(self, &may, &address, namespace).await,
             Route::Collection(namespace) => {

@@ -47,6 +47,13 @@ impl Body {
         Self { chunks: Box::pin(chunks), limits: Limits { bytes, time } }
     }
 
+    /// The same, refused when it has more than so many bytes.
+    #[must_use]
+    pub fn at_most(mut self, bytes: usize) -> Self {
+        self.limits.bytes = bytes;
+        self
+    }
+
     async fn text(self) -> Result<String, Refusal> {
         let time = self.limits.time;
         match timeout(time, self.whole()).await {

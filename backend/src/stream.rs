@@ -124,7 +124,7 @@ async fn attempt(app: &App, wish: &Wish<'_>) -> Result<Option<Opened>, Refusal> 
     let identity = &caller.identity;
     let grant = access.decide(&Question { identity, method: &head.method, address, query, now })?;
     app.rates.ask()?;
-    let mut place = app.places.open(caller)?;
+    let mut place = app.places.open(caller, &grant)?;
     app.catalog.check_followed().await?;
     let (declared, admitted) = admit(app, wish, &grant, now).await?;
     let (subscription, reader) = subscribe(app, namespace, &grant.visibility, &admitted, &mut place).await?;
@@ -267,7 +267,7 @@ async fn admit(
         let definitions = declared.exists.then_some(&declared.definitions);
         let admitted =
             shared::admission::judge(head, definitions, name, grant, &server, app.config.operator_check())?;
-        app.config.limits.of_request().check_variables(head)?;
+        grant.limits.of_request(app.config.limits.of_request()).check_variables(head)?;
         Ok::<_, Refusal>(admitted)
     };
     let declared = app.catalog.read(namespace).await?;

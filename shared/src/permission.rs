@@ -3,6 +3,7 @@
 //! Edge and backend hold the same rules and decide alike. The edge refuses early; the backend decides again.
 
 mod condition;
+mod limits;
 mod path;
 mod roles;
 mod value;
@@ -19,6 +20,7 @@ use self::{
     value::{Known, Template},
 };
 pub use self::{
+    limits::Limits,
     roles::{AUTHENTICATED, RolesClaim, UNAUTHENTICATED},
     written::Written,
 };
@@ -79,6 +81,8 @@ pub struct Grant {
     pub visibility: Visibility,
     /// What is set in every document that is written.
     pub merge: Document,
+    /// What may be taken, where that is less than the configuration gives.
+    pub limits: Limits,
     given: Given,
 }
 
@@ -96,6 +100,7 @@ impl Grant {
             rule: None,
             visibility: Visibility::everything(),
             merge: Document::new(),
+            limits: Limits::default(),
             given: Given::default(),
         }
     }
@@ -148,6 +153,7 @@ pub struct Rule {
     set: Template,
     visibility: visibility::Template,
     merge: Template,
+    limits: Limits,
     fault: Option<String>,
     document: Document,
 }
@@ -166,6 +172,7 @@ const MEMBERS: &[&str] = &[
     "writeFilter",
     "projectResponse",
     "mergeRequest",
+    "limits",
 ];
 
 /// Members that may be there and mean nothing to a rule.
@@ -233,6 +240,7 @@ impl Rule {
         .map_err(|fault| format!("{place}.{fault}"))?;
         let merge = filter("mergeRequest")?.cloned().unwrap_or_default();
         let merge = merged(&merge, &format!("{place}.mergeRequest"), &parameters)?;
+        let limits = Limits::check(document.get("limits"), &format!("{place}.limits"))?;
         Ok(Self {
             id,
             priority,
@@ -243,6 +251,7 @@ impl Rule {
             set,
             visibility,
             merge,
+            limits,
             path,
             fault: None,
             document: document.clone(),
@@ -293,6 +302,7 @@ impl Rule {
             set: Template::Document(Vec::new()),
             visibility: visibility::Template::default(),
             merge: Template::Document(Vec::new()),
+            limits: Limits::default(),
             fault: Some(fault),
             document: document.clone(),
         }
@@ -350,6 +360,7 @@ impl Rule {
             rule: Some(self.id.clone()),
             visibility: self.visibility.resolve(&server)?,
             merge: if question.reads() { Document::new() } else { document(&self.merge)? },
+            limits: self.limits.clone(),
             given: match question.address.route {
                 Route::Stream(..) => Given { allowed: self.allowed.clone(), values: document(&self.set)? },
                 _ => Given::default(),
@@ -594,7 +605,7 @@ impl Access {
 }
 
 impl Grant {
-    /// Whether the two let the same be seen and done, whichever rule says so.
+    /// Whether the two let the same be seen and done, whichever rule says so. Limits count for what is asked for anew.
     pub fn has_effect_of(&self, other: &Self) -> bool {
         self.visibility == other.visibility && self.merge == other.merge && self.given == other.given
     }
@@ -621,6 +632,7 @@ impl Grant {
         if !self.merge.is_empty() {
             parts.push(format!("merged into what is written: {}", self.merge));
         }
+        parts.extend(self.limits.describe());
         if parts.is_empty() { "everything asked for".to_owned() } else { parts.join("; ") }
     }
 }

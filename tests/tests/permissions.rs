@@ -9,8 +9,13 @@ use futures_util::{StreamExt as _, future::join_all, stream};
 use http::StatusCode;
 use permission_table::Case;
 use serde_json::{Value, json};
+use shared::limit::Limit;
+use shared::refusal::Kind;
 use tailrace_tests::database::json as body_of;
-use tailrace_tests::{Database, EventSource, Front, Request, WebSocket, both_fronts, rules, soon, token};
+use tailrace_tests::{
+    Database, EventSource, Front, Request, Response, WebSocket, both_fronts, refusal, rules, soon, token,
+    until,
+};
 
 /// How many questions are asked at once.
 const AT_ONCE: usize = 8;
@@ -190,6 +195,67 @@ async fn the_list_of_streams_shows_those_that_the_caller_may_open(front: Front) 
     assert!(links.get("open").is_some() && links.get("closed").is_none(), "{links}");
 }
 
+async fn a_rule_narrows_what_those_may_take_whom_it_lets_in(front: Front) {
+    let database = front.database().await;
+    let streams =
+        r#"{"streams": [{"uri": "mine", "stages": [{"$match": {"fullDocument.n": {"$var": "n"}}}]}]}"#;
+    database.put("log", streams).await;
+    let server = front.ruled().await;
+    let rule = |role: &str, limits: Value| {
+        let path = format!("/{}/log/**", database.name);
+        json!({ "_id": role, "roles": [role], "methods": ["*"], "path": path, "limits": limits })
+    };
+    let narrow =
+        json!({ "connections-per-user": 3, "bindings-per-user": 1, "avars-bytes": 16, "body-bytes": 20.0 });
+    rules::add(
+        &database,
+        server,
+        &[rule("narrow", narrow), rule("wide", json!({ "avars-bytes": 1_000_000 }))],
+    )
+    .await;
+    let by = |role: &str, user: &str, request: Request| {
+        request.bearer(&token::valid(&json!({ "roles": [role], "sub": format!("{user}-{}", database.name) })))
+    };
+    let open = async |role: &str, user: &str, n: &str| {
+        let stream = Request::get(database.path(&format!("log/_streams/mine?avars={{n:{n}}}")));
+        WebSocket::open(server, by(role, user, stream)).await
+    };
+    let is_refused = |refused: Response, limit: Limit, most: u64| {
+        let expected = limit.refusal(most);
+        assert_eq!((refused.status, refused.text()), (expected.status(), expected.body()));
+        assert_ne!(refused.header("retry-after"), "");
+    };
+    let mut held = vec![open("narrow", "ada", "1").await.expect("a place")];
+    is_refused(*open("narrow", "ada", "2").await.expect_err("another binding"), Limit::BindingsPerUser, 1);
+    for _ in 0..2 {
+        held.push(open("narrow", "ada", "1").await.expect("a place"));
+    }
+    is_refused(*open("narrow", "ada", "1").await.expect_err("no place"), Limit::ConnectionsPerUser, 3);
+    // Neither another user nor another rule is concerned.
+    for (role, user) in [("narrow", "bob"), ("wide", "ada")] {
+        open(role, user, "2").await.expect("a place").close().await;
+    }
+    drop(held);
+    until("the places are free", async || open("narrow", "ada", "2").await.is_ok()).await;
+
+    let long = format!("'{}'", "y".repeat(11));
+    let refused = open("narrow", "bob", &long).await.expect_err("too long");
+    refusal::is(&refused, Kind::BadVariables, "avars: 17 bytes, expected at most 16", "narrow");
+    open("wide", "bob", &long).await.expect("short enough").close().await;
+    // No rule widens what the configuration gives.
+    let refused = open("wide", "bob", &format!("'{}'", "y".repeat(4_200))).await.expect_err("too long");
+    refusal::is(&refused, Kind::BadVariables, "avars: 4206 bytes, expected at most 4096", "wide");
+    let post = async |role: &str, document: &str| {
+        let post = Request::new(http::Method::POST, database.path("log")).json(document);
+        by(role, "bob", post).send(server).await.expect("an answer")
+    };
+    let large = r#"{"text": "0123456789"}"#;
+    refusal::is(&post("narrow", large).await, Kind::BodyTooLarge, "body over 20 bytes", "narrow");
+    for (role, document) in [("narrow", r#"{"n": 1}"#), ("wide", large)] {
+        assert_eq!(post(role, document).await.status, StatusCode::CREATED, "{role}");
+    }
+}
+
 both_fronts!(
     each_identity_may_do_what_the_table_says,
     a_permission_that_is_removed_closes_those_concerned_within_a_second_and_nobody_else,
@@ -197,4 +263,5 @@ both_fronts!(
     a_permission_that_is_added_acts_within_a_second,
     a_broken_stored_rule_refuses_what_it_is_for_and_says_so,
     the_list_of_streams_shows_those_that_the_caller_may_open,
+    a_rule_narrows_what_those_may_take_whom_it_lets_in,
 );

@@ -263,7 +263,7 @@ impl Call<'_> {
         let server = ServerVariables { user: self.identity.claims().map(Claims::document), now };
         // A plain GET goes on as well: positions, and what MongoDB says of values, the backend alone can judge.
         admission::judge(self.head, declared.as_ref(), name, grant, &server, deployment.operators)?;
-        deployment.limits.check_variables(self.head)
+        grant.limits.of_request(deployment.limits).check_variables(self.head)
     }
 }
 

@@ -13,6 +13,7 @@ use shared::{
     identity::{Claims, User},
     limit::Limit,
     name::{Namespace, StreamName},
+    permission::Grant,
     refusal::Refusal,
 };
 
@@ -27,6 +28,8 @@ enum Holder {
     User(User),
     /// The subscribers of a stream.
     Stream(Namespace, StreamName),
+    /// One of the former, by the streams alone that a rule of this name has opened for it.
+    ByRule(Box<Holder>, String),
 }
 
 /// All places of a node that are taken.
@@ -86,8 +89,8 @@ impl Places {
     }
 
     /// Places for a stream of this caller. One that came through the edge is counted by the address that the edge names;
-    /// the connection of any other is counted already.
-    pub fn open(self: &Arc<Self>, caller: &Caller) -> Result<Place, Refusal> {
+    /// the connection of any other is counted already. A rule with limits of its own counts what it has opened.
+    pub fn open(self: &Arc<Self>, caller: &Caller, grant: &Grant) -> Result<Place, Refusal> {
         let mut place = self.none();
         let block = caller.client_address.and_then(|address| self.block(address));
         if let Some(block) = block.filter(|_| caller.from_edge) {
@@ -97,12 +100,25 @@ impl Places {
         if let Some(user) = &user {
             place.take(Holder::User(user.clone()), (Limit::ConnectionsPerUser, self.per_user))?;
         }
-        place.owner = user.map(Holder::User).or_else(|| block.map(Holder::Address));
+        let (user, address) = (user.map(Holder::User), block.map(Holder::Address));
+        let by_rule = |holder: &Option<Holder>, limit| {
+            let most = grant.limits.get(limit)?;
+            let holder = Box::new(holder.clone()?);
+            Some((Holder::ByRule(holder, grant.rule.clone().unwrap_or_default()), (limit, most)))
+        };
+        let narrowed =
+            [by_rule(&user, Limit::ConnectionsPerUser), by_rule(&address, Limit::ConnectionsPerAddress)];
+        for (holder, limit) in narrowed.into_iter().flatten() {
+            place.take(holder, limit)?;
+        }
+        let owner = user.or(address);
+        let narrowed = by_rule(&owner, Limit::BindingsPerUser).map(|(holder, (_, most))| (holder, most));
+        place.owners = owner.map(|owner| (owner, self.bindings)).into_iter().chain(narrowed).collect();
         Ok(place)
     }
 
     fn none(self: &Arc<Self>) -> Place {
-        Place { places: Arc::clone(self), held: Vec::new(), owner: None, binding: None }
+        Place { places: Arc::clone(self), held: Vec::new(), owners: Vec::new(), bindings: Vec::new() }
     }
 }
 
@@ -111,9 +127,9 @@ impl Places {
 pub struct Place {
     places: Arc<Places>,
     held: Vec<Holder>,
-    /// Whose bindings are counted.
-    owner: Option<Holder>,
-    binding: Option<u64>,
+    /// Whose bindings are counted, and how many each may have.
+    owners: Vec<(Holder, usize)>,
+    bindings: Vec<(Holder, u64)>,
 }
 
 impl Place {
@@ -138,36 +154,31 @@ impl Place {
     ) -> Result<(), Refusal> {
         let holder = Holder::Stream(namespace.clone(), stream.clone());
         self.take(holder, (Limit::ConnectionsPerStream, self.places.per_stream))?;
-        let Some(owner) = self.owner.clone() else { return Ok(()) };
         let binding = self.places.hasher.hash_one((namespace, stream, binding));
-        let most = self.places.bindings;
         let mut taken = self.places.taken();
-        let bindings = taken.bindings.entry(owner).or_default();
-        if !bindings.contains_key(&binding) && bindings.len() >= most {
-            return Err(refusal(Limit::BindingsPerUser, most));
+        for (owner, most) in std::mem::take(&mut self.owners) {
+            let bindings = taken.bindings.entry(owner.clone()).or_default();
+            if !bindings.contains_key(&binding) && bindings.len() >= most {
+                return Err(refusal(Limit::BindingsPerUser, most));
+            }
+            *bindings.entry(binding).or_default() += 1;
+            self.bindings.push((owner, binding));
         }
-        *bindings.entry(binding).or_default() += 1;
-        drop(taken);
-        self.binding = Some(binding);
         Ok(())
-    }
-
-    fn leave_binding(&mut self) {
-        let (Some(owner), Some(binding)) = (&self.owner, self.binding.take()) else { return };
-        let mut taken = self.places.taken();
-        let Some(bindings) = taken.bindings.get_mut(owner) else { return };
-        free(bindings, binding);
-        if bindings.is_empty() {
-            taken.bindings.remove(owner);
-        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.leave_binding();
-        let held = std::mem::take(&mut self.held);
+        let (held, followed) = (std::mem::take(&mut self.held), std::mem::take(&mut self.bindings));
         let mut taken = self.places.taken();
+        for (owner, binding) in followed {
+            let Some(bindings) = taken.bindings.get_mut(&owner) else { continue };
+            free(bindings, binding);
+            if bindings.is_empty() {
+                taken.bindings.remove(&owner);
+            }
+        }
         for holder in held {
             free(&mut taken.connections, holder);
         }
@@ -190,7 +201,13 @@ fn refusal(limit: Limit, most: usize) -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use shared::identity::Identity;
+    use bson::{DateTime, Document, doc};
+    use http::Method;
+    use shared::{
+        address::{Address, Mount, Mounts, Route},
+        identity::Identity,
+        permission::{Access, Mode, Question, RolesClaim, Rules},
+    };
 
     use super::*;
 
@@ -245,19 +262,73 @@ mod tests {
     #[test]
     fn behind_the_edge_the_address_that_it_signs_is_counted() {
         let places = Places::new(&limits());
-        let _held: Vec<_> =
-            (0..2).map(|_| places.open(&anonymous("192.0.2.1", true)).expect("a place")).collect();
-        assert!(places.open(&anonymous("192.0.2.1", true)).is_err());
-        assert!(places.open(&anonymous("192.0.2.2", true)).is_ok());
+        let _held: Vec<_> = (0..2)
+            .map(|_| places.open(&anonymous("192.0.2.1", true), &Grant::everything()).expect("a place"))
+            .collect();
+        assert!(places.open(&anonymous("192.0.2.1", true), &Grant::everything()).is_err());
+        assert!(places.open(&anonymous("192.0.2.2", true), &Grant::everything()).is_ok());
         // The connection of one who comes without the edge has its place since it was accepted.
-        assert!(places.open(&anonymous("192.0.2.1", false)).is_ok());
+        assert!(places.open(&anonymous("192.0.2.1", false), &Grant::everything()).is_ok());
+    }
+
+    /// A stream of an open mount.
+    fn stream() -> Address {
+        let mount = Mount { what: "*".to_owned(), at: "/".to_owned() };
+        let mounts = Mounts::new(&[mount]).expect("a mount");
+        mounts.resolve("/app/log/_streams/all").expect("a stream")
+    }
+
+    /// What a rule of this name grants.
+    fn granted(rule: &str, limits: &Document) -> Grant {
+        let rule = doc! { "id": rule, "roles": ["$unauthenticated"], "methods": ["GET"], "path": "/**", "limits": limits };
+        let rules = Rules::new(Rules::configured(&[rule]).expect("a rule"));
+        let access = Access { mode: Mode::Rules(rules), roles: RolesClaim::default(), protected: Vec::new() };
+        let question = Question {
+            identity: &Identity::Anonymous,
+            method: &Method::GET,
+            address: &stream(),
+            query: None,
+            now: DateTime::from_millis(0),
+        };
+        access.decide(&question).expect("granted")
+    }
+
+    #[test]
+    fn a_rule_counts_what_it_has_opened_for_an_address() {
+        let places = Places::new(&Limits::default());
+        let limits = doc! { "connections-per-address": 2, "bindings-per-user": 1 };
+        let (one, other) = (granted("one", &limits), granted("other", &limits));
+        let caller = anonymous("192.0.2.1", false);
+        let mut first = places.open(&caller, &one).expect("the first");
+        let mut second = places.open(&caller, &one).expect("the second");
+        let refusal = places.open(&caller, &one).expect_err("the third");
+        assert_eq!(
+            refusal.message(),
+            "too many connections from this address: limits.connections-per-address is 2"
+        );
+        let _by_other = places.open(&caller, &other).expect("by another rule");
+        let _elsewhere = places.open(&anonymous("192.0.2.2", false), &one).expect("another address");
+
+        let Route::Stream(namespace, name) = stream().route else { panic!("it is a stream") };
+        first.follow(&namespace, &name, b"1").expect("a binding");
+        let refusal = second.follow(&namespace, &name, b"2").expect_err("another one");
+        assert_eq!(
+            refusal.message(),
+            "too many streams with different variables: limits.bindings-per-user is 1"
+        );
+        drop((first, second));
+        let mut third = places.open(&caller, &one).expect("the places are free");
+        third.follow(&namespace, &name, b"2").expect("and so is the binding");
     }
 
     #[test]
     fn nothing_is_kept_of_those_who_have_left() {
         let places = Places::new(&limits());
-        let held = (places.connect(address("192.0.2.1")), places.open(&anonymous("192.0.2.1", true)));
-        drop(held);
+        let narrow = granted("narrow", &doc! { "connections-per-address": 5, "bindings-per-user": 5 });
+        let mut place = places.open(&anonymous("192.0.2.1", true), &narrow).expect("a place");
+        let Route::Stream(namespace, name) = stream().route else { panic!("it is a stream") };
+        place.follow(&namespace, &name, b"1").expect("a binding");
+        drop((places.connect(address("192.0.2.1")), place));
         let taken = places.taken();
         assert!(taken.connections.is_empty() && taken.bindings.is_empty());
     }

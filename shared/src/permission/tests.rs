@@ -4,7 +4,10 @@ use serde_json::json;
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use super::*;
-use crate::address::{Mount, Mounts};
+use crate::{
+    address::{Mount, Mounts},
+    limit::{Limit, RequestLimits},
+};
 
 fn mounts() -> Mounts {
     let mount = |what: &str, at: &str| Mount { what: what.to_owned(), at: at.to_owned() };
@@ -243,7 +246,7 @@ fn a_wrong_rule_of_the_configuration_is_told_with_its_place() {
     for (change, message) in [
         (
             doc! { "role": 1 },
-            "permissions[0].role: unknown member, expected id, comment, priority, roles, methods, path, condition, avars, readFilter, writeFilter, projectResponse, mergeRequest",
+            "permissions[0].role: unknown member, expected id, comment, priority, roles, methods, path, condition, avars, readFilter, writeFilter, projectResponse, mergeRequest, limits",
         ),
         (doc! { "roles": [] }, "permissions[0].roles: expected an array of names, as [\"user\"]"),
         (
@@ -275,11 +278,46 @@ fn a_wrong_rule_of_the_configuration_is_told_with_its_place() {
             doc! { "mergeRequest": { "_id": 1 } },
             "permissions[0].mergeRequest._id: expected names of fields other than _id and _etag, without dots",
         ),
+        (doc! { "limits": 5 }, "permissions[0].limits: expected an object, as {\"connections-per-user\": 5}"),
+        (
+            doc! { "limits": { "queue-bytes": 5 } },
+            "permissions[0].limits.queue-bytes: unknown member, expected connections-per-address, connections-per-user, bindings-per-user, avars-bytes, body-bytes",
+        ),
+        (
+            doc! { "limits": { "avars-bytes": 0 } },
+            "permissions[0].limits.avars-bytes: expected a whole number above 0",
+        ),
+        (
+            doc! { "limits": { "body-bytes": 1.5 } },
+            "permissions[0].limits.body-bytes: expected a whole number above 0",
+        ),
     ] {
         assert_eq!(Rules::configured(&[with(rule("/x"), change)]).unwrap_err(), message);
     }
     let twice = [with(rule("/x"), doc! { "id": "a" }), with(rule("/y"), doc! { "id": "a" })];
     assert_eq!(Rules::configured(&twice).unwrap_err(), "permissions[1].id: \"a\" is the id of another rule");
+}
+
+#[test]
+fn a_rule_narrows_the_limits_of_the_configuration_and_never_widens_them() {
+    let limits = doc! { "connections-per-user": 5, "avars-bytes": 100.0, "body-bytes": 1_000_i64 };
+    let access = access(&[with(rule("/messages/**"), doc! { "limits": limits })]);
+    let user = json!({ "roles": ["user"] });
+    let grant = decide(&access, &user, "GET", "/messages/_streams/all").expect("granted");
+    assert_eq!(grant.limits.get(Limit::ConnectionsPerUser), Some(5));
+    assert_eq!(grant.limits.get(Limit::BindingsPerUser), None);
+    for (configured, counts) in [(4_096, 100), (50, 50)] {
+        let configured = RequestLimits { avars_bytes: configured, ..RequestLimits::default() };
+        assert_eq!(grant.limits.of_request(configured).avars_bytes, counts);
+    }
+    assert_eq!(grant.limits.narrow(Limit::BodyBytes, 16 * 1024 * 1024), 1_000);
+    assert_eq!(grant.limits.narrow(Limit::ConnectionsPerAddress, 7), 7);
+    assert_eq!(grant.describe(), "limits: connections-per-user 5, avars-bytes 100, body-bytes 1000");
+
+    // Who has a stream open keeps it when a limit changes.
+    let other = self::access(&[with(rule("/messages/**"), doc! { "limits": { "connections-per-user": 1 } })]);
+    let other = decide(&other, &user, "GET", "/messages/_streams/all").expect("granted");
+    assert!(other.has_effect_of(&grant));
 }
 
 #[test]
