@@ -28,6 +28,9 @@ pub struct Options {
     pub follows_sources: bool,
     /// Its variables and secrets, over those of `wrangler.toml`.
     pub variables: Vec<(String, String)>,
+    /// How many requests of one address its rate limit lets pass in a minute; without one, none is bound. Not for a worker that
+    /// follows its sources.
+    pub rate: Option<u32>,
 }
 
 impl Options {
@@ -58,7 +61,7 @@ impl Worker {
         let (config, within) = if options.follows_sources {
             (workspace::root().join(CONFIG), START_WITH_BUILD)
         } else {
-            (write_config_without_build(folder.path())?, START)
+            (write_config_without_build(folder.path(), options.rate)?, START)
         };
         // An empty one: the variables are what the options say, and `.dev.vars` is somebody else's.
         let no_variables = folder.path().join("variables.env");
@@ -113,11 +116,18 @@ impl Worker {
 const CONFIG: &str = "wrangler.toml";
 
 /// The same configuration without the build: what is tested is not built anew, nor restarted when a source is saved.
-fn write_config_without_build(folder: &Path) -> Result<PathBuf> {
+fn write_config_without_build(folder: &Path, rate: Option<u32>) -> Result<PathBuf> {
     let text =
         std::fs::read_to_string(workspace::root().join(CONFIG)).context("cannot read wrangler.toml")?;
     let mut config: toml::Table = text.parse().context("cannot read wrangler.toml")?;
     config.remove("build");
+    if let Some(rate) = rate {
+        let bound = format!(
+            "name = \"RATE_LIMITER\"\nnamespace_id = \"1\"\nsimple = {{ limit = {rate}, period = 60 }}\n"
+        );
+        let bound: toml::Table = bound.parse().context("the rate limit")?;
+        config.insert("ratelimits".to_owned(), vec![bound].into());
+    }
     config.insert("main".to_owned(), built().display().to_string().into());
     let path = folder.join(CONFIG);
     std::fs::write(&path, config.to_string()).with_context(|| format!("cannot write {}", path.display()))?;

@@ -6,7 +6,7 @@ use bson::{Document, doc};
 use http::{Method, StatusCode};
 use parts::backend::Backend;
 use parts::deployment::{guarded_backend, guarded_worker, open_backend, open_worker};
-use parts::worker::Worker;
+use parts::worker::{self, Worker};
 use serde_json::json;
 use shared::refusal::Kind;
 use tailrace_tests::front::{addresses, bounded};
@@ -234,6 +234,42 @@ async fn the_addresses_of_the_machines_do_not_exist_from_outside() {
         }
         let ready = Request::get("/_ready").send(Front::Native.open().await).await.expect("an answer");
         assert_eq!(ready.status, StatusCode::OK, "it exists behind the edge");
+    })
+    .await;
+}
+
+/// A first line: the backend has limits of its own.
+#[tokio::test]
+async fn who_asks_too_often_is_refused_where_a_rate_limit_is_bound() {
+    bounded(async {
+        let backend =
+            Backend::start(open_backend("rate", &addresses().await.mongodb)).await.expect("a backend");
+        let witness = Witness::before(&backend.url()).await;
+        let options = worker::Options { rate: Some(5), ..open_worker("rate", &[&witness.url]) };
+        let worker = Worker::start(options).await.expect("a worker");
+        let database = Front::Native.database().await.at(&worker.url());
+        database.put("log", STREAMS).await;
+        let mut answers = Vec::new();
+        for _ in 0..10 {
+            answers.push(database.get("log").await);
+        }
+        let passed = answers.iter().filter(|answer| answer.status == StatusCode::OK).count();
+        assert!((1..=5).contains(&passed), "{passed} of 10");
+        let asked = |method: &str| {
+            witness
+                .seen()
+                .iter()
+                .filter(|seen| seen.method == method && seen.target == database.path("log"))
+                .count()
+        };
+        assert_eq!(asked("GET"), passed, "the others end at the edge");
+        let refused = answers.last().expect("ten answers");
+        refusal::is(refused, Kind::TooMany, "too many requests from this address", "the tenth");
+        let stream =
+            refusal::of_any_kind(&worker.url(), Request::get(database.path("log/_streams/all"))).await;
+        refusal::is(&stream, Kind::TooMany, "too many requests from this address", "a stream");
+        let healthy = database.send(Request::get("/_health")).await;
+        assert_eq!(healthy.status, StatusCode::OK, "its own health is not limited");
     })
     .await;
 }
