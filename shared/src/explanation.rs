@@ -12,7 +12,7 @@ use crate::{
     visibility::{Screened, Visibility},
 };
 
-/// The parts of a [`Following`], with where each comes from. Its text has a line for each part.
+/// The parts of a [`Following`](crate::following::Following), with where each comes from. Its text has a line for each part.
 #[derive(Clone, Debug)]
 pub struct Explanation {
     own: Option<Own>,
