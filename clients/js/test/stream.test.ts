@@ -155,6 +155,23 @@ test('a keepalive moves the position, once what came before it is handed over', 
   assert.equal(server.handshakes[1]?.url.searchParams.get('resumeAfter'), 'p9');
 });
 
+test('what comes into view and what goes out of it are items, and a stream continues behind them', async () => {
+  const stream = open();
+  const items = stream[Symbol.asyncIterator]();
+  await take(items, 1);
+  const event = { operationType: 'update', documentKey: { _id: 7 }, fullDocument: { _id: 7 }, updateDescription: null };
+  server.tell({ type: 'enter', event });
+  server.tell({ type: 'leave', documentKey: { _id: 7 } });
+  assert.deepEqual(await take(items, 2), [
+    { type: 'enter', event, position: 'p1' },
+    { type: 'leave', documentKey: { _id: 7 }, position: 'p2' },
+  ]);
+  assert.equal(stream.position, 'p2');
+  server.cut();
+  await until('it comes back', () => server.handshakes.length === 2);
+  assert.equal(server.handshakes[1]?.url.searchParams.get('resumeAfter'), 'p2');
+});
+
 test('messages of an unknown type are ignored, and what is no JSON is a broken connection', async () => {
   const stream = open();
   const seen = collect(stream);
