@@ -4,7 +4,10 @@ use std::{
     convert::Infallible,
     io,
     net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -49,6 +52,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// How long one that is turned away has to hear it.
 const TURNED_AWAY_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long a connection without a request may stay when the server stops.
+const ASKS_WITHIN: Duration = Duration::from_millis(500);
 
 /// Connections over a limit that are told so at once; more than these are dropped without a word.
 const TURNED_AWAY: usize = 64;
@@ -191,7 +197,7 @@ where
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,
-        () = stopping.cancelled() => {
+        () = stopped(stopping, &asked) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -204,6 +210,15 @@ where
             app.metrics.limit_hit(Limit::HeaderTime);
         }
         tracing::debug!(%error, %peer, "connection ended");
+    }
+}
+
+/// The moment at which a connection is to end: what it asks is still answered, and so is what it has not asked yet, since
+/// who has just connected does so at once.
+async fn stopped(stopping: &CancellationToken, asked: &AtomicBool) {
+    stopping.cancelled().await;
+    if !asked.load(Ordering::Relaxed) {
+        tokio::time::sleep(ASKS_WITHIN).await;
     }
 }
 
