@@ -256,3 +256,33 @@ async fn drain(app: &App, connections: &TaskTracker) {
         tracing::warn!(open, "some clients did not leave in time");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[tokio::test]
+    async fn who_has_connected_when_the_server_stops_is_answered_and_nobody_else() {
+        let mut config: Config = toml::from_str("auth.anonymous = true").expect("a configuration");
+        config.mongodb.uri = "mongodb://127.0.0.1:1/none".to_owned();
+        let app = App::start(config).await.expect("the parts");
+        let listener = listen::listen(SocketAddr::from(([127, 0, 0, 1], 0)), true).expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let mut clients = Vec::new();
+        for _ in 0..5 {
+            clients.push(TcpStream::connect(address).await.expect("a connection"));
+        }
+        // Nobody has accepted them yet.
+        let server = tokio::spawn(run(app, listener, std::future::ready(())));
+        for mut client in clients {
+            let request = b"GET /_health HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n";
+            client.write_all(request).await.expect("the request is sent");
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.expect("an answer");
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        }
+        server.await.expect("it does not panic").expect("it ends");
+        assert_eq!(TcpStream::connect(address).await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    }
+}
