@@ -13,6 +13,7 @@ use shared::{
     admission::{self, Wanted},
     definition::Definitions,
     identity::{Claims, Identity},
+    limit::RequestLimits,
     permission::{Access, Mode, Question, RolesClaim, Rule, Rules},
     refusal::Refusal,
     request::Head,
@@ -57,7 +58,7 @@ fn answer(case: &Case, access: &Access, table: &permission_table::Table) -> Resu
     let server = ServerVariables { user: identity.claims().map(Claims::document), now: NOW };
     let admitted = admission::judge(&head, definitions.as_ref(), name, &grant, &server, OperatorCheck::On)?;
     assert_eq!(admitted.request.wanted, Wanted::Nothing, "a plain GET");
-    Ok(())
+    grant.limits.of_request(RequestLimits::default()).check_variables(&head)
 }
 
 #[test]
