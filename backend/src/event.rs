@@ -165,8 +165,25 @@ impl Event {
             Kind::Leave { key, event } => {
                 key.as_bytes().len() + event.as_ref().map_or(0, |event| event.as_bytes().len())
             }
-            Kind::Failure { of, .. } => 128 + of.as_ref().map_or(0, |of| of.as_bytes().len()),
-            Kind::Gap => 128,
+            Kind::Failure { .. } | Kind::Gap => 128,
+        }
+    }
+
+    /// How much memory it takes, in bytes, where it is kept whole.
+    pub fn bytes(&self) -> usize {
+        match &self.kind {
+            Kind::Failure { of: Some(of), .. } => self.weight() + of.as_bytes().len(),
+            _ => self.weight(),
+        }
+    }
+
+    /// What waits for a subscriber whom it concerns: of a failure, no more than is told.
+    pub fn to_tell(self: &Arc<Self>) -> Arc<Self> {
+        match &self.kind {
+            Kind::Failure { code, of: Some(_) } => {
+                Arc::new(Self::failure(*code, None, self.position.clone(), &self.seal))
+            }
+            _ => Arc::clone(self),
         }
     }
 

@@ -29,12 +29,12 @@ impl Replay {
 
     /// Adds the newest event; the oldest make room for it.
     pub fn push(&mut self, event: &Arc<Event>) {
-        self.bytes += event.weight();
+        self.bytes += event.bytes();
         self.events.push_back(Arc::clone(event));
         while self.bytes > self.limit
             && let Some(oldest) = self.events.pop_front()
         {
-            self.bytes -= oldest.weight();
+            self.bytes -= oldest.bytes();
             self.floor = Some(oldest.position().clone());
         }
     }

@@ -55,7 +55,7 @@ impl State {
     fn push(&mut self, event: &Arc<Event>) {
         self.bytes += event.weight();
         self.last = Some(event.position().clone());
-        self.events.push_back(Arc::clone(event));
+        self.events.push_back(event.to_tell());
     }
 
     fn wants(&self, event: &Event) -> bool {
@@ -288,8 +288,9 @@ impl Drop for Subscription {
 
 #[cfg(test)]
 mod tests {
-    use bson::{Timestamp, rawdoc};
+    use bson::{Timestamp, doc, rawdoc};
     use futures_util::FutureExt;
+    use shared::matcher::Matcher;
 
     use super::*;
     use crate::seal;
@@ -396,5 +397,23 @@ mod tests {
         assert!(queue.take().is_some());
         queue.drained().await;
         assert!(queue.offer(&events));
+    }
+
+    #[test]
+    fn a_failure_is_for_those_who_want_the_event_and_waits_without_it() {
+        let wanted = |tenant: &str| {
+            let matcher = Matcher::compile(&doc! { "fullDocument.tenant": tenant }).expect("a filter");
+            Some(Wanted { key: tenant.as_bytes().into(), matcher })
+        };
+        let of = rawdoc! { "fullDocument": { "tenant": "a", "body": "x".repeat(5_000) } };
+        let position = Position::before(Timestamp { time: 1, increment: 0 });
+        let failure = Arc::new(Event::failure(10_334, Some(of), position, &Arc::new(seal::for_tests())));
+        let (a, b) = (Queue::new(100, None, wanted("a")), Queue::new(100, None, wanted("b")));
+        a.push([&failure]);
+        b.push([&failure]);
+        assert!(b.take().is_none());
+        assert!(a.bytes() < 200 && failure.bytes() > 5_000);
+        let Some(Delivery::Event(told)) = a.take() else { panic!("an event") };
+        assert!(told.is_failure() && told.document().is_none());
     }
 }
