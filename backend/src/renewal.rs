@@ -91,7 +91,7 @@ impl Renewal {
             return Verdict::Ends(Close::Expired);
         }
         session.identity = identity;
-        session.grant = grant;
+        session.grant = Arc::new(grant);
         Verdict::Extended(end)
     }
 

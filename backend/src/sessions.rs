@@ -24,7 +24,15 @@ use crate::subscription::Queue;
 #[derive(Debug, Default)]
 pub struct Sessions {
     next: AtomicU64,
-    open: Mutex<HashMap<u64, Session>>,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    /// Boxed: half of the places of a large table are empty.
+    sessions: HashMap<u64, Box<Session>>,
+    /// What the newest rests on. Most often the next one rests on the same: what is equal is kept once.
+    newest: Option<(Arc<Address>, Arc<Grant>)>,
 }
 
 /// One open stream: who follows it, and by what right.
@@ -33,13 +41,13 @@ pub struct Session {
     /// Who follows.
     pub identity: Identity,
     /// What was asked for.
-    pub address: Address,
+    pub address: Arc<Address>,
     /// The raw query.
     pub query: Option<String>,
     /// When that was: `@now` is the same when it is judged again.
     pub now: DateTime,
     /// What was decided.
-    pub grant: Grant,
+    pub grant: Arc<Grant>,
     pub(crate) queue: Arc<Queue>,
 }
 
@@ -70,21 +78,28 @@ impl Session {
 }
 
 impl Sessions {
-    fn open(&self) -> MutexGuard<'_, HashMap<u64, Session>> {
+    fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds a stream. It is in the list for as long as the registration is held.
-    pub fn enter(self: &Arc<Self>, session: Session) -> Registration {
+    pub fn enter(self: &Arc<Self>, mut session: Session) -> Registration {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        self.open().insert(id, session);
+        let mut open = self.open();
+        if let Some((address, grant)) = &open.newest {
+            share(&mut session.address, address);
+            share(&mut session.grant, grant);
+        }
+        open.newest = Some((Arc::clone(&session.address), Arc::clone(&session.grant)));
+        open.sessions.insert(id, Box::new(session));
+        drop(open);
         Registration { sessions: Arc::clone(self), id }
     }
 
     /// The names of those who follow by a password.
     pub fn users(&self) -> HashSet<String> {
         let open = self.open();
-        let claims = open.values().filter_map(|session| session.identity.claims());
+        let claims = open.sessions.values().filter_map(|session| session.identity.claims());
         let names = claims.filter(|claims| claims.version().is_some()).filter_map(Claims::subject);
         names.map(str::to_owned).collect()
     }
@@ -92,7 +107,7 @@ impl Sessions {
     /// Closes those for which there is a reason.
     pub fn close_where(&self, reason: impl Fn(&Session) -> Option<Close>) {
         let mut closed = 0;
-        for session in self.open().values() {
+        for session in self.open().sessions.values() {
             if let Some(close) = reason(session) {
                 session.queue.cut(close);
                 closed += 1;
@@ -109,6 +124,13 @@ impl Sessions {
     }
 }
 
+/// Keeps one of two that are equal.
+fn share<T: PartialEq>(one: &mut Arc<T>, other: &Arc<T>) {
+    if **one == **other {
+        *one = Arc::clone(other);
+    }
+}
+
 /// A stream that is in the list for as long as this lives.
 #[derive(Debug)]
 pub struct Registration {
@@ -119,12 +141,28 @@ pub struct Registration {
 impl Registration {
     /// Changes what the stream rests on, or tells why that does not do.
     pub fn change<T>(&self, change: impl FnOnce(&mut Session) -> T) -> Option<T> {
-        self.sessions.open().get_mut(&self.id).map(change)
+        self.sessions.open().sessions.get_mut(&self.id).map(|session| change(session))
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.sessions.open().remove(&self.id);
+        self.sessions.open().sessions.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_streams_rest_on_is_kept_once_where_it_is_equal() {
+        let first = Arc::new(Grant::everything());
+        let (mut equal, mut other) = (Arc::new(Grant::everything()), Arc::new(Grant::everything()));
+        Arc::make_mut(&mut other).rule = Some("another".to_owned());
+        share(&mut equal, &first);
+        share(&mut other, &first);
+        assert!(Arc::ptr_eq(&equal, &first));
+        assert!(!Arc::ptr_eq(&other, &first));
     }
 }

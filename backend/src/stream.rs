@@ -130,10 +130,10 @@ async fn attempt(app: &App, wish: &Wish<'_>) -> Result<Option<Opened>, Refusal> 
     let (subscription, reader) = subscribe(app, namespace, &grant.visibility, &admitted, &mut place).await?;
     let registration = app.sessions.enter(Session {
         identity: identity.clone(),
-        address: address.clone(),
+        address: Arc::new(address.clone()),
         query: head.query.clone(),
         now,
-        grant,
+        grant: Arc::new(grant),
         queue: Arc::clone(subscription.queue()),
     });
     let current = app.catalog.is_current(namespace, &declared) && app.permissions.is_current(&access);

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: measurements on this machine.
 
+mod all;
 mod attack;
 mod bindings;
 mod cores;
@@ -34,6 +35,8 @@ pub(crate) struct Options {
 
 #[derive(Subcommand)]
 enum Bench {
+    /// All of them in turn, with a table at the end: a quarter of an hour.
+    All,
     /// How fast a thread sends that does nothing else, and that the load takes more than that.
     Floor(floor::Options),
     /// What an idle subscriber costs the backend.
@@ -93,6 +96,7 @@ fn raise_file_limit() {
 pub(crate) async fn run(options: Options) -> Result<()> {
     raise_file_limit();
     match options.bench {
+        Bench::All => all::run(),
         Bench::Floor(options) => floor::run(options).await,
         Bench::Idle(options) => idle::run(&Server::start().await?.backend, options).await,
         Bench::Latency(options) => latency::run(&Server::start().await?, options).await,
