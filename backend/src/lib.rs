@@ -1,7 +1,8 @@
 //! The native server: holds MongoDB's change streams, and forwards their events to clients.
 //!
 //! An event's way is the order of the modules: a [`cursor`] reads it, its [`source`] hands it on, the [`hub`] knows who
-//! shares the source, a [`subscription`] queues it, and [`websocket`] or [`sse`] writes it. A request's way is [`server`] → [`routes`] →
+//! shares the source, `fan_out` brings it to them: onto the `wire`, or where something is ahead of it into the queue of a [`subscription`], out of which
+//! [`websocket`] or [`sse`] writes it. A request's way is [`server`] → [`routes`] →
 //! [`app`] → [`stream`] or [`api`]. What is declared comes from [`metadata`], is kept by the [`catalog`], and is followed
 //! by the [`watcher`]. Who may do what is decided by the [`permission`]s; the [`sessions`] that they let in are judged
 //! again when they change. What operators need to know is counted in [`metrics`], and answered by [`admin`].
@@ -12,6 +13,7 @@ pub mod api;
 pub mod app;
 pub mod authentication;
 pub mod backoff;
+mod batch;
 pub mod body;
 pub mod catalog;
 pub mod catch_up;
@@ -21,6 +23,7 @@ pub mod edge;
 pub mod event;
 pub mod expiry;
 pub mod explain;
+mod fan_out;
 pub mod follow;
 pub mod health;
 pub mod hub;
@@ -48,3 +51,4 @@ pub mod subscription;
 pub mod tls;
 pub mod watcher;
 pub mod websocket;
+mod wire;

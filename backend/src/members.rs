@@ -4,15 +4,16 @@ use std::{collections::HashMap, sync::Arc};
 
 use shared::{following::Wanted, matcher::Index};
 
-use crate::{event::Event, subscription::Queue};
+use crate::{batch::Batch, event::Event, fan_out::Share, subscription::Queue};
 
 /// All who follow one source: those for whom every event is, and those who want some, by what they want. An event costs
 /// the latter no more than the few whom it concerns.
 #[derive(Debug, Default)]
 pub(crate) struct Members {
     count: usize,
-    everything: Vec<Arc<Queue>>,
-    some: HashMap<Arc<[u8]>, Vec<Arc<Queue>>>,
+    // Those who are given events may be on their way while others come and go.
+    everything: Arc<Vec<Arc<Queue>>>,
+    some: HashMap<Arc<[u8]>, Arc<Vec<Arc<Queue>>>>,
     index: Index<Arc<[u8]>>,
 }
 
@@ -26,19 +27,19 @@ impl Members {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Queue>> {
-        self.everything.iter().chain(self.some.values().flatten())
+        self.everything.iter().chain(self.some.values().flat_map(|alike| alike.iter()))
     }
 
     pub(crate) fn add(&mut self, queue: &Arc<Queue>) {
         self.count += 1;
         let Some(Wanted { key, matcher }) = queue.wanted() else {
-            return self.everything.push(Arc::clone(queue));
+            return Arc::make_mut(&mut self.everything).push(Arc::clone(queue));
         };
         let alike = self.some.entry(Arc::clone(key)).or_insert_with(|| {
             self.index.insert(Arc::clone(key), matcher.clone());
-            Vec::new()
+            Arc::default()
         });
-        alike.push(Arc::clone(queue));
+        Arc::make_mut(alike).push(Arc::clone(queue));
     }
 
     pub(crate) fn remove(&mut self, queue: &Arc<Queue>) {
@@ -49,7 +50,7 @@ impl Members {
         };
         let Some(alike) = place else { return };
         let Some(index) = alike.iter().position(is_it) else { return };
-        alike.swap_remove(index);
+        Arc::make_mut(alike).swap_remove(index);
         self.count -= 1;
         if let (true, Some(key)) = (alike.is_empty(), key) {
             self.some.remove(key);
@@ -57,32 +58,42 @@ impl Members {
         }
     }
 
-    /// Gives events to those whom the cursor serves.
-    pub(crate) fn publish(&self, events: &[Arc<Event>]) {
-        for queue in self.everything.iter().filter(|queue| queue.is_live()) {
-            queue.push(events);
+    /// Who gets which of these events, in their order.
+    pub(crate) fn deliveries(&self, events: &[Arc<Event>]) -> Vec<Share> {
+        if events.is_empty() {
+            return Vec::new();
+        }
+        let whole = Arc::new(Batch::new(events.to_vec()));
+        let mut shares = Vec::new();
+        if !self.everything.is_empty() {
+            shares.push(Share { to: Arc::clone(&self.everything), batch: Arc::clone(&whole) });
         }
         if self.some.is_empty() {
-            return;
+            return shares;
         }
+        let mut of_key: HashMap<&Arc<[u8]>, Vec<Arc<Event>>> = HashMap::new();
         for event in events {
-            let give = |queues: &Vec<Arc<Queue>>| {
-                for queue in queues.iter().filter(|queue| queue.is_live()) {
-                    queue.push([event]);
-                }
-            };
             match event.document() {
-                Some(document) => {
-                    self.index.candidates(document, |key, _| {
-                        // Whether it matches is asked by the queue.
-                        if let Some(queues) = self.some.get(key) {
-                            give(queues);
-                        }
-                    });
-                }
+                Some(document) => self.index.candidates(document, |key, matcher| {
+                    if matcher.matches(document) {
+                        of_key.entry(key).or_default().push(Arc::clone(event));
+                    }
+                }),
                 // A loss concerns everybody, and so does a failure of which no more is known.
-                None => self.some.values().for_each(give),
+                None => {
+                    for key in self.some.keys() {
+                        of_key.entry(key).or_default().push(Arc::clone(event));
+                    }
+                }
             }
         }
+        for (key, theirs) in of_key {
+            let Some(queues) = self.some.get(key) else { continue };
+            // What is for all is encoded once for all.
+            let all = theirs.len() == events.len();
+            let batch = if all { Arc::clone(&whole) } else { Arc::new(Batch::new(theirs)) };
+            shares.push(Share { to: Arc::clone(queues), batch });
+        }
+        shares
     }
 }

@@ -242,6 +242,20 @@ impl Metrics {
         self.catch_ups.get_or_create(&[("from", label_of(from))]).inc();
     }
 
+    /// A turn of a fan-out has written to sockets.
+    pub fn wrote(&self, tally: &Tally) {
+        for (figures, (events, bytes)) in self.forms.iter().zip(tally.forms) {
+            if bytes > 0 {
+                figures.deliveries.inc_by(events);
+                figures.bytes.inc_by(bytes);
+            }
+        }
+        let now = now();
+        for (oldest, writes) in &tally.writes {
+            self.lag.observe(now - oldest, *writes);
+        }
+    }
+
     /// Somebody was told that events are lost.
     pub fn gap(&self) {
         self.gaps.inc();
@@ -345,14 +359,44 @@ impl Written {
     }
 }
 
+/// What one turn of a fan-out has written to the sockets of many clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    forms: [(u64, u64); FORMS.len()],
+    /// When the oldest event of a write was written in MongoDB, in Unix milliseconds, and how many such writes there were.
+    writes: Vec<(i64, u64)>,
+}
+
+impl Tally {
+    /// Adds a write of so many events and bytes to a client that came at `since`; the oldest event was written in MongoDB at
+    /// `oldest`, both in Unix milliseconds.
+    pub fn wrote(&mut self, form: Form, events: u64, bytes: u64, oldest: i64, since: i64) {
+        let of_form = &mut self.forms[index_of(form)];
+        of_form.0 += events;
+        of_form.1 += bytes;
+        if oldest < since {
+            return;
+        }
+        match self.writes.last_mut().filter(|(time, _)| *time == oldest) {
+            Some((_, writes)) => *writes += 1,
+            None => self.writes.push((oldest, 1)),
+        }
+    }
+}
+
 impl Subscriber {
+    /// When it came, in Unix milliseconds.
+    pub fn since(&self) -> i64 {
+        self.since
+    }
+
     /// A write has been handed to the socket.
     pub fn wrote(&self, written: Written) {
         let figures = &self.metrics.forms[self.form];
         figures.deliveries.inc_by(written.events);
         figures.bytes.inc_by(written.bytes);
         if let Some(oldest) = written.oldest.filter(|oldest| *oldest >= self.since) {
-            self.metrics.lag.observe(now() - oldest);
+            self.metrics.lag.observe(now() - oldest, 1);
         }
     }
 

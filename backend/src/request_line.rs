@@ -40,9 +40,13 @@ impl<S> Mended<S> {
         Self { stream, line: Line::Reading }
     }
 
-    /// The connection itself.
-    pub fn stream(&self) -> &S {
-        &self.stream
+    /// The connection itself, and what was read of it behind the line and not taken yet.
+    pub fn into_parts(self) -> (S, Vec<u8>) {
+        let read = match self.line {
+            Line::Handing { bytes, taken, .. } => bytes[taken..].to_vec(),
+            Line::Reading | Line::Over => Vec::new(),
+        };
+        (self.stream, read)
     }
 }
 

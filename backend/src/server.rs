@@ -148,22 +148,14 @@ where
 ///
 /// An event stream has no ping to be answered: its keepalives, and the acknowledgements of the kernel, are ping and pong.
 #[cfg(target_os = "linux")]
-fn give_up_after(stream: &TcpStream, unanswered: Duration) {
+pub(crate) fn give_up_after(stream: &TcpStream, unanswered: Duration) {
     if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(unanswered)) {
         tracing::debug!(%error, "no TCP_USER_TIMEOUT");
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn give_up_after(_: &TcpStream, _: Duration) {}
-
-/// The same, of what hyper has handed over.
-pub(crate) fn give_up_on(transport: &Transport, unanswered: Duration) {
-    match transport {
-        Either::Left(stream) => give_up_after(stream, unanswered),
-        Either::Right(stream) => give_up_after(stream.get_ref().0, unanswered),
-    }
-}
+pub(crate) fn give_up_after(_: &TcpStream, _: Duration) {}
 
 /// A connection's places, or the refusal of the limit that it is over.
 fn seat(app: &App, places: &Arc<Semaphore>, peer: SocketAddr) -> Result<Seat, Refusal> {

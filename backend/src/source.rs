@@ -26,6 +26,7 @@ use crate::{
     catch_up::{self, Returner},
     cursor::{Cursor, Progress},
     event::Event,
+    fan_out::{self, Share},
     hub::SourceKey,
     members::Members,
     metadata,
@@ -89,8 +90,10 @@ struct Audience {
     returners: Vec<Returner>,
     catching_up: bool,
     replay: Replay,
-    /// Behind everything that was published.
+    /// Behind everything that was published: it is in the replay, and on its way to those who were there.
     position: Option<Position>,
+    /// Behind everything that has come to all of them.
+    delivered: Option<Position>,
     /// A source that began behind a returner's position reads the past first, which concerns nobody else: who has asked for
     /// no past begins here.
     present: Option<Position>,
@@ -118,6 +121,7 @@ impl Source {
             catching_up: false,
             replay: Replay::new(parts.replay_bytes),
             position: None,
+            delivered: None,
             present: None,
         };
         Arc::new(Self {
@@ -244,10 +248,11 @@ impl Source {
         }
     }
 
-    /// Where a subscriber stands who has all that was published.
+    /// Where a subscriber stands for whom nothing waits. What is published and has not come to it yet is behind that.
     pub(crate) fn quiet_position(&self, queue: &Queue) -> Option<Position> {
         let audience = self.audience();
-        queue.is_quiet().then(|| audience.position.clone()).flatten()
+        let last = queue.hold_quiet()?;
+        audience.delivered.clone().max(Some(last))
     }
 
     /// Takes a subscriber off the list. The last one ends the source.
@@ -280,6 +285,7 @@ impl Source {
         let mut audience = self.audience();
         audience.replay.restart(from.clone());
         audience.position = Some(from.clone());
+        audience.delivered = Some(from.clone());
         audience.present = present.filter(|present| present > from);
         for queue in audience.members.iter().flat_map(Members::iter) {
             audience.begin(queue);
@@ -301,12 +307,12 @@ impl Source {
             bytes += event.weight();
             piece.push(event);
         }
-        self.publish(&piece, position);
+        self.publish(&piece, position).await;
     }
 
     async fn publish_piece(&self, piece: &mut Vec<Arc<Event>>) {
         if let Some(position) = piece.last().map(|last| last.position().clone()) {
-            self.publish(piece, position);
+            self.publish(piece, position).await;
         }
         piece.clear();
         let mut waiting = self.filling_bytes();
@@ -328,32 +334,39 @@ impl Source {
         members.filter_map(|queue| queue.filling_bytes()).sum()
     }
 
-    fn publish(&self, events: &[Arc<Event>], position: Position) {
-        let mut audience = self.audience();
-        for event in events {
-            audience.replay.push(event);
-        }
-        if audience.present.as_ref().is_some_and(|present| *present <= position) {
-            audience.present = None;
-        }
-        audience.position = Some(position);
-        if let Some(members) = audience.members.as_ref().filter(|_| !events.is_empty()) {
-            members.publish(events);
-        }
+    async fn publish(&self, events: &[Arc<Event>], position: Position) {
+        let shares = {
+            let mut audience = self.audience();
+            for event in events {
+                audience.replay.push(event);
+            }
+            if audience.present.as_ref().is_some_and(|present| *present <= position) {
+                audience.present = None;
+            }
+            audience.publish(events, position.clone())
+        };
+        self.deliver(shares, position).await;
     }
 
     /// Continuity is lost: everybody is told, and goes on behind `from`.
-    fn publish_gap(&self, from: &Position) {
+    async fn publish_gap(&self, from: &Position) {
         self.metrics().gap();
         let gap = Arc::new(Event::gap(from.clone(), self.seal()));
-        let mut audience = self.audience();
-        audience.replay.restart(from.clone());
-        audience.position = Some(from.clone());
-        if let Some(members) = &audience.members {
-            members.publish(&[gap]);
-        }
-        drop(audience);
+        let shares = {
+            let mut audience = self.audience();
+            audience.replay.restart(from.clone());
+            audience.publish(&[gap], from.clone())
+        };
+        self.deliver(shares, from.clone()).await;
         self.state.send_replace(State::Open);
+    }
+
+    /// Brings everybody their share. The audience is not locked for as long as that takes.
+    async fn deliver(&self, shares: Vec<Share>, position: Position) {
+        if !shares.is_empty() {
+            fan_out::run(shares, &self.parts.metrics).await;
+        }
+        self.audience().delivered = Some(position);
     }
 
     /// Ends the source: closes every subscriber, behind what waits for it.
@@ -376,6 +389,12 @@ impl Source {
 }
 
 impl Audience {
+    /// Notes that these events are published, and says who gets which of them.
+    fn publish(&mut self, events: &[Arc<Event>], position: Position) -> Vec<Share> {
+        self.position = Some(position);
+        self.members.as_ref().map(|members| members.deliveries(events)).unwrap_or_default()
+    }
+
     /// Lets a subscriber begin that has not said where; for one that has, nothing changes.
     fn begin(&self, queue: &Queue) {
         match (&self.present, &self.position) {
@@ -482,7 +501,7 @@ async fn open(source: &Source, start: Option<Position>) -> Result<Cursor, Error>
 async fn restart(source: &Source, cursor: &mut Cursor) -> Result<Step, Error> {
     cursor.restart();
     let from = cursor.open().await?;
-    source.publish_gap(&from);
+    source.publish_gap(&from).await;
     Ok(Step::GoesOn)
 }
 

@@ -160,6 +160,8 @@ impl Session {
                 }
             },
             Delivery::Close(close) => self.close(blocks, close, close.reason()),
+            // The source writes to WebSockets only.
+            Delivery::Flush => {}
         }
     }
 

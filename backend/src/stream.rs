@@ -225,14 +225,19 @@ fn respond(
                     |registration| Renewal::new(Arc::clone(app), declared, name.clone(), registration);
                 session = session.renewed(renewal, ahead);
             }
+            let sockets = app.sockets.clone();
             app.sockets.spawn(async move {
                 let Upgrade { connection, place: of_connection } = upgrade;
                 match connection.await {
-                    Ok(upgraded) => session.run(upgraded).await,
+                    Ok(upgraded) => {
+                        if let Some(socket) = session.accept(upgraded).await {
+                            // In a task of its own, which holds nothing of the handshake. What is taken stays taken until
+                            // the socket has ended, whatever way that is.
+                            sockets.spawn(session.run(socket, (place, of_connection)));
+                        }
+                    }
                     Err(error) => tracing::debug!(%error, "the client left during the handshake"),
                 }
-                // Taken until the socket has ended, whatever way that is.
-                drop((place, of_connection));
             });
             Ok(response)
         }

@@ -8,13 +8,22 @@ use std::{
 use shared::{close::Close, following::Wanted};
 use tokio::sync::Notify;
 
-use crate::{catch_up::Returner, event::Event, position::Position, source::Source};
+use crate::{
+    batch::{AtHand, Figures},
+    catch_up::Returner,
+    event::{Event, Form},
+    position::Position,
+    source::Source,
+    wire::{Wire, Written},
+};
 
 /// What a subscriber gets next.
 #[derive(Clone, Debug)]
 pub enum Delivery {
     /// An event.
     Event(Arc<Event>),
+    /// Nothing new: what the source has written to the socket in part is to be flushed.
+    Flush,
     /// The end; nothing follows.
     Close(Close),
 }
@@ -43,6 +52,32 @@ struct State {
     live: bool,
     /// The weight of the event that did not fit when it was offered.
     offered: usize,
+    /// Where the source writes while nothing waits: what would only pass through the queue need wake nobody.
+    outlet: Option<Outlet>,
+    /// What was taken out of the queue may not be written yet, and the source must not get ahead of it.
+    in_hand: bool,
+    /// The session has to flush what the source could write in part only.
+    flush: bool,
+}
+
+/// A session's socket, where the source may write for it.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    /// The connection.
+    pub(crate) wire: Wire,
+    /// The form in which the client gets its events.
+    pub(crate) form: Form,
+    /// When the subscriber came, in Unix milliseconds.
+    pub(crate) since: i64,
+}
+
+/// A batch that the source has written to a socket itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Delivered {
+    pub(crate) form: Form,
+    pub(crate) figures: Figures,
+    /// When the subscriber came, in Unix milliseconds.
+    pub(crate) since: i64,
 }
 
 impl State {
@@ -52,10 +87,44 @@ impl State {
         self.events.is_empty() || self.bytes - oldest + weight <= limit
     }
 
+    /// Adds events in their order, and closes the queue at the first that does not fit.
+    fn add<'a>(&mut self, events: impl IntoIterator<Item = &'a Arc<Event>>, limit: usize) {
+        for event in events {
+            if !self.wants(event) {
+                continue;
+            }
+            if !self.fits(event.weight(), limit) {
+                self.close = Some(Close::TooSlow);
+                break;
+            }
+            self.push(event);
+        }
+    }
+
     fn push(&mut self, event: &Arc<Event>) {
         self.bytes += event.weight();
         self.last = Some(event.position().clone());
         self.events.push_back(event.to_tell());
+    }
+
+    /// Writes a batch to the socket, if nothing is ahead of it there and the kernel has room; what has room in part is given
+    /// to the session to flush.
+    fn write_now(&mut self, batch: &mut AtHand<'_>) -> Option<Delivered> {
+        let Outlet { wire, form, since } = self.outlet.as_ref()?;
+        let first = batch.events().first()?;
+        if self.in_hand || self.flush || !self.events.is_empty() || !self.wants(first) {
+            return None;
+        }
+        let frames = batch.frames(*form)?;
+        // Nothing of it is for this form, so nothing is written.
+        let written = if frames.bytes.is_empty() { Written::Whole } else { wire.write_now(&frames.bytes) };
+        if written == Written::Nothing {
+            return None;
+        }
+        let delivered = Delivered { form: *form, figures: frames.figures, since: *since };
+        self.flush = written == Written::Part;
+        self.last = batch.events().last().map(|last| last.position().clone());
+        Some(delivered)
     }
 
     fn wants(&self, event: &Event) -> bool {
@@ -93,19 +162,28 @@ impl Queue {
     /// delivered, then it is closed, so that its last position is right. One event always fits, and so does what comes
     /// right behind it.
     pub(crate) fn push<'a>(&self, events: impl IntoIterator<Item = &'a Arc<Event>>) {
+        let events = events.into_iter().filter(|event| self.is_for(event));
+        self.state().add(events, self.limit);
+        self.arrived.notify_one();
+    }
+
+    /// Gives a subscriber whom the source serves a batch that is for it: to its socket at once, where that can be, or else
+    /// into the queue, as [`Queue::push`] does. Says what was written.
+    pub(crate) fn give(&self, batch: &mut AtHand<'_>) -> Option<Delivered> {
         let mut state = self.state();
-        for event in events {
-            if !state.wants(event) || !self.is_for(event) {
-                continue;
-            }
-            if !state.fits(event.weight(), self.limit) {
-                state.close = Some(Close::TooSlow);
-                break;
-            }
-            state.push(event);
+        if !state.live {
+            return None;
+        }
+        let delivered = state.write_now(batch);
+        if delivered.is_some() && !state.flush {
+            return delivered;
+        }
+        if delivered.is_none() {
+            state.add(batch.events(), self.limit);
         }
         drop(state);
         self.arrived.notify_one();
+        delivered
     }
 
     /// Adds events until one does not fit, and says whether all did: what is in the past can wait for its reader. Offering the
@@ -179,21 +257,19 @@ impl Queue {
         self.state().live = true;
     }
 
-    /// Whether the source fills the queue.
-    pub(crate) fn is_live(&self) -> bool {
-        self.state().live
-    }
-
     /// The bytes that wait, if they are more than half of the room and are still wanted.
     pub(crate) fn filling_bytes(&self) -> Option<usize> {
         let state = self.state();
         (state.live && state.close.is_none() && state.bytes > self.limit / 2).then_some(state.bytes)
     }
 
-    /// Whether the subscriber has all that its source has published.
-    pub(crate) fn is_quiet(&self) -> bool {
-        let state = self.state();
-        state.live && state.events.is_empty() && state.close.is_none()
+    /// Where the subscriber stands if nothing waits for it. Then nothing is written for it either until
+    /// [`Subscription::written`], so that whoever tells the position is not overtaken by what is behind it.
+    pub(crate) fn hold_quiet(&self) -> Option<Position> {
+        let mut state = self.state();
+        let quiet = state.live && state.events.is_empty() && state.close.is_none();
+        state.in_hand |= quiet;
+        state.last.clone().filter(|_| quiet)
     }
 
     /// Ends the queue behind what waits in it. The first close counts.
@@ -214,9 +290,14 @@ impl Queue {
         self.taken.notify_one();
     }
 
-    fn take(&self) -> Option<Delivery> {
+    pub(crate) fn take(&self) -> Option<Delivery> {
         let mut state = self.state();
+        if std::mem::take(&mut state.flush) {
+            state.in_hand = true;
+            return Some(Delivery::Flush);
+        }
         if let Some(event) = state.events.pop_front() {
+            state.in_hand = true;
             state.bytes -= event.weight();
             if state.events.is_empty() {
                 // An idle subscriber keeps no buffer.
@@ -274,7 +355,20 @@ impl Subscription {
         self.queue.start().map(|position| self.source.seal().seal(&position))
     }
 
-    /// Where the subscriber stands while nothing waits for it, as it may send it back.
+    /// Lets the source write to the session's socket whenever nothing waits. The session has written all that it took.
+    pub(crate) fn lend(&self, outlet: Outlet) {
+        let mut state = self.queue.state();
+        state.outlet = Some(outlet);
+        state.in_hand = false;
+    }
+
+    /// What was taken is written and flushed, and what is told by itself too: the source may write again.
+    pub(crate) fn written(&self) {
+        self.queue.state().in_hand = false;
+    }
+
+    /// Where the subscriber stands while nothing waits for it, as it may send it back. The source writes nothing behind it
+    /// before [`Subscription::written`].
     pub fn quiet_position(&self) -> Option<String> {
         self.source.quiet_position(&self.queue).map(|position| self.source.seal().seal(&position))
     }
@@ -290,10 +384,11 @@ impl Drop for Subscription {
 mod tests {
     use bson::{Timestamp, doc, rawdoc};
     use futures_util::FutureExt;
-    use shared::matcher::Matcher;
+    use shared::{event_json::JsonMode, matcher::Matcher};
+    use tokio::io::AsyncReadExt;
 
     use super::*;
-    use crate::seal;
+    use crate::{batch::Batch, seal, wire};
 
     fn event(bytes: usize) -> Arc<Event> {
         numbered(1, bytes)
@@ -415,5 +510,80 @@ mod tests {
         assert!(a.bytes() < 200 && failure.bytes() > 5_000);
         let Some(Delivery::Event(told)) = a.take() else { panic!("an event") };
         assert!(told.is_failure() && told.document().is_none());
+    }
+
+    fn lent(queue: &Queue, wire: &Wire) {
+        let mut state = queue.state();
+        state.outlet = Some(Outlet { wire: wire.clone(), form: Form::Plain(JsonMode::Relaxed), since: 0 });
+        state.live = true;
+    }
+
+    fn batch(time: u32, bytes: usize) -> Batch {
+        Batch::new(vec![numbered(time, bytes)])
+    }
+
+    #[tokio::test]
+    async fn what_nothing_is_ahead_of_goes_to_the_socket_at_once() {
+        let (wire, mut client) = wire::pair().await;
+        let queue = Queue::new(1_000, None, None);
+        lent(&queue, &wire);
+        let delivered = queue.give(&mut batch(4, 1).at_hand()).expect("written");
+        assert_eq!(delivered.figures, Figures { events: 1, bytes: 94 });
+        assert!(queue.take().is_none(), "and it is not in the queue");
+        let mut read = [0; 96];
+        client.read_exact(&mut read).await.expect("read");
+        assert!(read.starts_with(b"\x81\x5e{") && read.ends_with(b"\"x\":\"y\"}"));
+        assert!(queue.give(&mut batch(4, 1).at_hand()).is_none(), "nor once more");
+        assert!(queue.take().is_none());
+    }
+
+    #[tokio::test]
+    async fn the_source_does_not_overtake_what_the_session_has_in_hand() {
+        let (wire, _client) = wire::pair().await;
+        let queue = Queue::new(1_000, None, None);
+        queue.go_live();
+        queue.push(&[numbered(1, 1)]);
+        lent(&queue, &wire);
+        assert!(queue.give(&mut batch(2, 1).at_hand()).is_none(), "one waits");
+        assert!(matches!(queue.take(), Some(Delivery::Event(_))));
+        assert!(matches!(queue.take(), Some(Delivery::Event(_))));
+        assert!(queue.give(&mut batch(3, 1).at_hand()).is_none(), "two are being written");
+        assert!(matches!(queue.take(), Some(Delivery::Event(_))));
+        queue.state().in_hand = false;
+        assert!(queue.give(&mut batch(4, 1).at_hand()).is_some());
+    }
+
+    #[tokio::test]
+    async fn the_source_does_not_overtake_a_position_that_is_being_told() {
+        let (wire, _client) = wire::pair().await;
+        let queue = Queue::new(1_000, None, None);
+        lent(&queue, &wire);
+        assert!(queue.give(&mut batch(4, 1).at_hand()).is_some());
+        let held = queue.hold_quiet().expect("nothing waits");
+        assert_eq!(held.start_at().time, 4);
+        assert!(queue.give(&mut batch(5, 1).at_hand()).is_none());
+        assert!(queue.hold_quiet().is_none(), "one waits");
+    }
+
+    #[tokio::test]
+    async fn what_the_kernel_takes_in_part_is_flushed_before_anything_else() {
+        let (wire, _client) = wire::pair().await;
+        let queue = Queue::new(1_000, None, None);
+        lent(&queue, &wire);
+        assert!(queue.give(&mut batch(4, 64 * 1024 * 1024).at_hand()).is_some());
+        assert!(queue.give(&mut batch(5, 1).at_hand()).is_none());
+        assert!(matches!(queue.take(), Some(Delivery::Flush)));
+        assert!(matches!(queue.take(), Some(Delivery::Event(_))));
+        assert!(queue.take().is_none());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_written_behind_a_close() {
+        let (wire, _client) = wire::pair().await;
+        let queue = Queue::new(1_000, None, None);
+        lent(&queue, &wire);
+        queue.close(Close::Gone);
+        assert!(queue.give(&mut batch(4, 1).at_hand()).is_none());
+        assert!(matches!(queue.take(), Some(Delivery::Close(Close::Gone))));
     }
 }

@@ -15,8 +15,10 @@ use shared::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
     time::{Instant, sleep_until, timeout},
 };
+use tokio_rustls::server::TlsStream;
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -25,7 +27,7 @@ use tokio_tungstenite::{
         protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
     },
 };
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::{either::Either, task::AbortOnDropHandle};
 use warp::reply::Response;
 
 use crate::{
@@ -35,12 +37,12 @@ use crate::{
     metrics::{self, Written},
     mongo,
     renewal::{self, Renewal, Verdict},
-    request_line::Mended,
-    server::{Accepted, Transport, give_up_on},
+    server::{Accepted, give_up_after},
     sessions::Registration,
     snapshot::Frames,
     stream::Client,
-    subscription::{Delivery, Subscription},
+    subscription::{Delivery, Outlet, Subscription},
+    wire::Wire,
 };
 
 /// A client sends a Ping, a Close, now and then a text that is ignored.
@@ -52,7 +54,8 @@ const CLOSES_WITHIN: Duration = Duration::from_secs(3);
 /// What is read and thrown away of a client that sent too much, so that it can read why before the connection resets.
 const DISCARDED: usize = 16 * 1024 * 1024;
 
-type Socket = WebSocketStream<Mended<Transport>>;
+/// A subscriber's socket.
+pub(crate) type Socket = WebSocketStream<Either<Wire, Box<TlsStream<TcpStream>>>>;
 
 /// The answer that accepts an upgrade.
 #[derive(Debug)]
@@ -124,6 +127,8 @@ pub struct Session {
     /// The current documents, where the client wants them first.
     snapshot: Option<Frames>,
     form: Form,
+    /// The connection, until the source may write to it too; `None` within TLS.
+    wire: Option<Wire>,
     /// A client in the plain form that came back was told of a failure right behind its position when it was closed.
     told_of_failure: bool,
     expiry: Expiry,
@@ -152,6 +157,7 @@ impl Session {
             registration: Arc::new(client.registration),
             snapshot,
             form: client.form,
+            wire: None,
             told_of_failure: client.returns,
             expiry: Expiry::at(client.expires_at),
             warn_ahead: Duration::ZERO,
@@ -176,38 +182,61 @@ impl Session {
         self
     }
 
-    /// Serves the client until one side ends it.
-    pub async fn run(mut self, upgraded: Upgraded) {
+    /// The session's socket on a connection that was upgraded.
+    pub(crate) async fn accept(&mut self, upgraded: Upgraded) -> Option<Socket> {
         let Ok(Parts { io, read_buf, .. }) = upgraded.downcast::<Accepted>() else {
             tracing::error!("an upgraded connection is none that was accepted");
-            return;
+            return None;
         };
-        let stream = io.into_inner();
+        let (transport, behind) = io.into_inner().into_parts();
+        // A copy: most often there is nothing, and hyper's buffer is large.
+        let read = [&read_buf[..], &behind].concat();
         // It has pings to answer, and may be told that it is too slow when it reads again.
-        give_up_on(stream.stream(), self.ping_every + self.pong_within);
-        let mut socket = accepted_behind(stream, read_buf.into(), self.message_bytes).await;
-        match self.serve(&mut socket).await {
-            Ending::Gone => {}
+        let unanswered = self.ping_every + self.pong_within;
+        let connection = match transport {
+            Either::Left(stream) => {
+                give_up_after(&stream, unanswered);
+                let wire = Wire::new(stream);
+                self.wire = Some(wire.clone());
+                Either::Left(wire)
+            }
+            Either::Right(stream) => {
+                give_up_after(stream.get_ref().0, unanswered);
+                Either::Right(stream)
+            }
+        };
+        Some(accepted_behind(connection, read, self.message_bytes).await)
+    }
+
+    /// Serves the client until one side ends it, and holds its `places` for as long.
+    ///
+    /// What happens rarely is boxed: tens of thousands of sessions wait in here.
+    #[expect(clippy::manual_async_fn, reason = "an `async fn` would keep its arguments twice")]
+    pub(crate) fn run<P: Send>(mut self, mut socket: Socket, places: P) -> impl Future<Output = ()> + Send {
+        async move {
+            let (close, reason, readable) = match self.serve(&mut socket).await {
+                Ending::Gone => return,
+                Ending::Close(close, reason) => (close, reason, true),
+                Ending::CloseUnreadable(close) => (close, close.reason().into(), false),
+            };
+            self.figures.closed(close);
             // The subscription goes first: what ends here must not hold its source open.
-            Ending::Close(close, reason) => {
-                self.figures.closed(close);
-                drop(self);
-                let _ = timeout(CLOSES_WITHIN, say_goodbye(&mut socket, close, &reason, true)).await;
-            }
-            Ending::CloseUnreadable(close) => {
-                self.figures.closed(close);
-                drop(self);
-                let _ = timeout(CLOSES_WITHIN, say_goodbye(&mut socket, close, close.reason(), false)).await;
-            }
+            drop(self);
+            let goodbye = say_goodbye(&mut socket, close, &reason, readable);
+            let _ = Box::pin(timeout(CLOSES_WITHIN, goodbye)).await;
+            drop(places);
         }
     }
 
     async fn serve(&mut self, socket: &mut Socket) -> Ending {
         let ready = self.subscription.start().and_then(|position| notice("ready", &position, self.form));
         if let Some(ready) = ready
-            && self.within(socket.send(message(ready))).await.is_err()
+            && Box::pin(self.within(socket.send(message(ready)))).await.is_err()
         {
             return Ending::Gone;
+        }
+        if self.snapshot.is_none() {
+            self.lend();
         }
         let mut awaits_pong = false;
         // Spread over the interval, so that clients who came together are not pinged together.
@@ -225,7 +254,7 @@ impl Session {
                     }
                     // Whatever else clients send is ignored. tungstenite answers Ping and Close.
                     Some(Ok(message)) => {
-                        if self.hear(socket, &message).await.is_err() {
+                        if Box::pin(self.hear(socket, &message)).await.is_err() {
                             return Ending::Gone;
                         }
                     }
@@ -241,7 +270,9 @@ impl Session {
                     let told = match self.expiry.due() {
                         None => Ok(()),
                         Some(Due::End) => return ending(Close::Expired),
-                        Some(Due::Warning(at)) => self.tell(socket, renewal::expiring(at, self.form)).await,
+                        Some(Due::Warning(at)) => {
+                            Box::pin(self.tell(socket, renewal::expiring(at, self.form))).await
+                        }
                     };
                     if told.is_err() {
                         return Ending::Gone;
@@ -254,13 +285,13 @@ impl Session {
                     }
                     awaits_pong = true;
                     timer = Instant::now() + self.pong_within;
-                    if self.within(self.ping(socket)).await.is_err() {
+                    if Box::pin(self.within(self.ping(socket))).await.is_err() {
                         return Ending::Gone;
                     }
                 }
                 verdict = judged(&mut self.judging) => {
                     self.judging = None;
-                    if let Err(ending) = self.renew(socket, verdict).await {
+                    if let Err(ending) = Box::pin(self.renew(socket, verdict)).await {
                         return ending;
                     }
                 }
@@ -268,9 +299,9 @@ impl Session {
                 // until the snapshot is sent.
                 delivery = self.subscription.next() => match delivery {
                     Delivery::Close(close) => return ending(close),
-                    Delivery::Event(event) => {
+                    delivery => {
                         let within = self.ping_every + self.pong_within;
-                        match timeout(within, self.send(socket, event)).await {
+                        match Box::pin(timeout(within, self.send(socket, delivery))).await {
                             Ok(Ok(None)) => {}
                             Ok(Ok(Some(ending))) => return ending,
                             // A peer that takes nothing for so long is gone.
@@ -279,7 +310,7 @@ impl Session {
                     }
                 },
                 batch = next_batch(&mut self.snapshot) => {
-                    if let Err(ending) = self.send_snapshot(socket, batch).await {
+                    if let Err(ending) = Box::pin(self.send_snapshot(socket, batch)).await {
                         return ending;
                     }
                 }
@@ -339,6 +370,7 @@ impl Session {
             let position = self.subscription.start().unwrap_or_default();
             let end = message(snapshot_end(&position, self.form));
             self.within(socket.send(end)).await.map_err(|()| Ending::Gone)?;
+            self.lend();
             self.subscription.release();
             return Ok(());
         };
@@ -359,14 +391,23 @@ impl Session {
         Ok(())
     }
 
-    /// Sends an event and all that waits behind it in one go.
-    async fn send(&mut self, socket: &mut Socket, event: Arc<Event>) -> Result<Option<Ending>, Error> {
-        let mut next = Some(Delivery::Event(event));
+    /// Lets the source write to the socket while the session has nothing to send. TLS is left to the session.
+    fn lend(&mut self) {
+        if let Some(wire) = self.wire.take() {
+            let outlet = Outlet { wire, form: self.form, since: self.figures.since() };
+            self.subscription.lend(outlet);
+        }
+    }
+
+    /// Sends what has come and all that waits behind it in one go.
+    async fn send(&mut self, socket: &mut Socket, delivery: Delivery) -> Result<Option<Ending>, Error> {
+        let mut next = Some(delivery);
         let mut end = None;
         let mut written = Written::default();
         while let Some(delivery) = next {
             match delivery {
                 Delivery::Close(close) => end = Some(ending(close)),
+                Delivery::Flush => {}
                 Delivery::Event(event) if self.is_known_failure(&event) => {}
                 Delivery::Event(event) => match event.encoded(self.form) {
                     Ok(None) => {}
@@ -383,6 +424,7 @@ impl Session {
             next = self.subscription.try_next();
         }
         socket.flush().await?;
+        self.subscription.written();
         self.figures.wrote(written);
         Ok(end)
     }
@@ -400,7 +442,9 @@ impl Session {
         if let Some(keepalive) = quiet.and_then(|position| notice("keepalive", &position, self.form)) {
             socket.feed(message(keepalive)).await?;
         }
-        socket.send(Message::Ping("".into())).await
+        socket.send(Message::Ping("".into())).await?;
+        self.subscription.written();
+        Ok(())
     }
 
     /// A peer that takes nothing for as long as it may take to answer a ping is gone.

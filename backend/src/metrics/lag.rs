@@ -29,12 +29,12 @@ struct Inner {
 }
 
 impl Lag {
-    /// Adds one. A clock of MongoDB's that is ahead of ours makes it negative: that counts as none.
-    pub(super) fn observe(&self, milliseconds: i64) {
+    /// Adds so many. A clock of MongoDB's that is ahead of ours makes it negative: that counts as none.
+    pub(super) fn observe(&self, milliseconds: i64, times: u64) {
         let milliseconds = u64::try_from(milliseconds).unwrap_or(0);
         let bucket = BOUNDS.partition_point(|bound| *bound < milliseconds);
-        self.0.counts[bucket].fetch_add(1, Relaxed);
-        self.0.sum.fetch_add(milliseconds, Relaxed);
+        self.0.counts[bucket].fetch_add(times, Relaxed);
+        self.0.sum.fetch_add(milliseconds * times, Relaxed);
     }
 }
 
@@ -67,7 +67,7 @@ mod tests {
     fn an_observation_counts_in_every_bucket_that_it_fits() {
         let lag = Lag::default();
         for milliseconds in [-5, 5, 6, 1_000_000] {
-            lag.observe(milliseconds);
+            lag.observe(milliseconds, 1);
         }
         let mut registry = Registry::default();
         registry.register("lag_seconds", "Lag", lag);

@@ -1,0 +1,156 @@
+//! Events that go out together, and the bytes of them that every client of one form gets.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use bytes::Bytes;
+use tokio_tungstenite::tungstenite::protocol::frame::{
+    Frame as WireFrame,
+    coding::{Data, OpCode},
+};
+
+use crate::event::{Event, Form, Frame};
+
+/// Events in their order, for everybody whom they concern.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    events: Vec<Arc<Event>>,
+    // Few forms are in use at one time, most often one.
+    made: Mutex<Vec<(Form, Option<Frames>)>>,
+    written_at: OnceLock<i64>,
+}
+
+/// What is written to the socket of a client that gets a whole batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Frames {
+    /// WebSocket frames, one behind the other.
+    pub(crate) bytes: Bytes,
+    /// How many events they tell of, and how many bytes the messages have in all.
+    pub(crate) figures: Figures,
+}
+
+/// What a batch counts for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Figures {
+    pub(crate) events: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Batch {
+    pub(crate) fn new(events: Vec<Arc<Event>>) -> Self {
+        Self { events, made: Mutex::default(), written_at: OnceLock::new() }
+    }
+
+    fn written_at(&self) -> i64 {
+        *self.written_at.get_or_init(|| self.events.first().map_or(0, |oldest| oldest.written_at()))
+    }
+
+    /// The batch, with what was looked up of it at hand.
+    pub(crate) fn at_hand(&self) -> AtHand<'_> {
+        AtHand { batch: self, frames: Vec::new() }
+    }
+
+    /// The frames of all events; none where one of them ends the connection, which is for its session to do.
+    fn frames(&self, form: Form) -> Option<Frames> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, frames)) = made.iter().find(|(other, _)| *other == form) {
+            return frames.clone();
+        }
+        let frames = self.make(form);
+        made.push((form, frames.clone()));
+        frames
+    }
+
+    fn make(&self, form: Form) -> Option<Frames> {
+        let mut bytes = Vec::new();
+        let mut figures = Figures::default();
+        for event in &self.events {
+            let Some(frame) = event.encoded(form).ok()? else { continue };
+            figures.events += 1;
+            figures.bytes += frame.len() as u64;
+            let kind = match frame {
+                Frame::Text(_) => Data::Text,
+                Frame::Binary(_) => Data::Binary,
+            };
+            let frame = WireFrame::message(frame.into_bytes(), OpCode::Data(kind), true);
+            bytes.reserve_exact(frame.len());
+            frame.format(&mut bytes).ok()?;
+        }
+        Some(Frames { bytes: bytes.into(), figures })
+    }
+}
+
+/// A batch for one thread, which gives it to many.
+#[derive(Debug)]
+pub(crate) struct AtHand<'a> {
+    batch: &'a Batch,
+    frames: Vec<(Form, Option<Frames>)>,
+}
+
+impl AtHand<'_> {
+    pub(crate) fn events(&self) -> &[Arc<Event>] {
+        &self.batch.events
+    }
+
+    /// When the oldest of its events was written in MongoDB, in Unix milliseconds.
+    pub(crate) fn written_at(&self) -> i64 {
+        self.batch.written_at()
+    }
+
+    /// The frames of all its events; none where one of them ends the connection, which is for its session to do.
+    pub(crate) fn frames(&mut self, form: Form) -> Option<&Frames> {
+        let known = self.frames.iter().position(|(other, _)| *other == form);
+        let index = known.unwrap_or_else(|| {
+            self.frames.push((form, self.batch.frames(form)));
+            self.frames.len() - 1
+        });
+        self.frames[index].1.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{Timestamp, rawdoc};
+    use shared::event_json::JsonMode;
+
+    use super::*;
+    use crate::{position::Position, seal};
+
+    const PLAIN: Form = Form::Plain(JsonMode::Relaxed);
+
+    fn at(time: u32) -> Position {
+        Position::before(Timestamp { time, increment: 0 })
+    }
+
+    fn change(padding: usize) -> Arc<Event> {
+        let raw = rawdoc! { "x": "y".repeat(padding) };
+        Arc::new(Event::change(raw, at(1), &Arc::new(seal::for_tests())))
+    }
+
+    #[test]
+    fn the_frames_of_a_batch_are_those_of_its_events_one_behind_the_other() {
+        let batch = Batch::new(vec![change(1), change(200), change(70_000)]);
+        let frames = batch.frames(PLAIN).expect("frames");
+        let mut expected = Vec::new();
+        let headers: [&[u8]; 3] = [b"\x81\x5e", b"\x81\x7e\x01\x25", b"\x81\x7f\0\0\0\0\0\x01\x11\xcd"];
+        for (header, event) in headers.into_iter().zip(&batch.events) {
+            let Ok(Some(Frame::Text(text))) = event.encoded(PLAIN) else { panic!("a text") };
+            expected.extend_from_slice(header);
+            expected.extend_from_slice(text.as_bytes());
+        }
+        assert!(frames.bytes == expected, "the frames");
+        assert_eq!(frames.figures, Figures { events: 3, bytes: 94 + 293 + 70_093 });
+        assert_eq!(batch.frames(Form::V1Bson).expect("frames").bytes[0], 0x82, "binary");
+    }
+
+    #[test]
+    fn what_ends_a_connection_has_no_frames_and_what_has_no_word_is_left_out() {
+        let seal = Arc::new(seal::for_tests());
+        let batch = Batch::new(vec![change(1), Arc::new(Event::failure(7, None, at(2), &seal))]);
+        assert_eq!(batch.frames(PLAIN), None);
+        assert_eq!(batch.frames(Form::V1Bson).map(|frames| frames.figures.events), Some(2));
+        let leave = Event::leave(rawdoc! { "_id": 1 }, None, at(3), &seal);
+        let batch = Batch::new(vec![change(1), Arc::new(leave)]);
+        let frames = batch.frames(PLAIN).expect("frames");
+        assert_eq!(frames.figures, Figures { events: 1, bytes: 94 });
+    }
+}
