@@ -19,4 +19,5 @@ app.ws("/publish", {
 })
 app.get("/", lambda response, request: response.end("ready"))
 app.listen({"port": int(sys.argv[1]), "host": "127.0.0.1"})
-app.run()
+# The loop of the core. The package's own, for Python's coroutines, asks it a thousand times a second whether there is anything.
+app.loop.uv_loop.run()

@@ -1,6 +1,7 @@
 //! Ten thousand clients with a value of their own each, beside one client with one value: what an event takes to its client,
 //! and what MongoDB does for it.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -136,18 +137,23 @@ impl Way {
     }
 }
 
-/// How many cursors servers of Tailrace have open on a collection.
-async fn cursors(mongodb: &str, namespace: &str) -> Result<usize> {
+/// How many change streams are open on a collection.
+pub(super) async fn cursors(mongodb: &str, namespace: &str) -> Result<usize> {
+    Ok(open_cursors(mongodb, namespace).await?.len())
+}
+
+/// The change streams that are open on a collection.
+pub(super) async fn open_cursors(mongodb: &str, namespace: &str) -> Result<HashSet<i64>> {
     let admin = Client::with_uri_str(mongodb).await?.database("admin");
     let pipeline = [
         doc! { "$currentOp": { "allUsers": true, "idleCursors": true, "localOps": true } },
-        doc! { "$match": { "ns": namespace, "appName": "tailrace" } },
+        doc! { "$match": { "ns": namespace, "cursor.cursorId": { "$exists": true } } },
     ];
     let mut operations = admin.aggregate(pipeline).await?;
-    let mut open = std::collections::HashSet::new();
+    let mut open = HashSet::new();
     while operations.advance().await? {
         let operation: Document = operations.deserialize_current()?;
         open.extend(operation.get_document("cursor").ok().and_then(|cursor| cursor.get_i64("cursorId").ok()));
     }
-    Ok(open.len())
+    Ok(open)
 }

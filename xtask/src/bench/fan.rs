@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use http::Method;
 use parts::http::Request;
+use parts::peers::Peer;
+use parts::process::POLL;
 use serde_json::{Value, json};
 
 use super::Server;
@@ -17,6 +19,23 @@ use super::processor::processor_time;
 const MOST_OF_CORE: f64 = 0.9;
 /// Bytes of padding in a document, so that a frame has about 300.
 const PADDING: &str = "80";
+
+/// What is before the text of a frame of a few hundred bytes: RFC 6455, section 5.2.
+const HEADER: u32 = 4;
+
+/// How long one waits for one event to reach everybody, and for any to do so.
+const REACH: Duration = Duration::from_secs(3);
+const REACH_ALL: Duration = Duration::from_secs(30);
+
+/// How one takes part in a server of channels.
+pub(super) struct Channel {
+    /// Where its clients connect.
+    pub(super) path: &'static str,
+    /// What they speak, and what the publisher does: words of the load's.
+    pub(super) language: &'static str,
+    pub(super) interface: &'static str,
+    pub(super) clients: u32,
+}
 
 /// One who sends, on a core of its own, and its clients.
 pub(super) struct Fan {
@@ -38,28 +57,61 @@ impl Fan {
         collection: &str,
         clients: u32,
     ) -> Result<Self> {
-        let url = server.backend.url();
-        let (address, path) = (format!("/bench/{collection}"), format!("/bench/{collection}/_streams/all"));
-        let metadata = r#"{"streams": [{"uri": "all", "stages": []}]}"#;
-        let put = Request::new(Method::PUT, address.as_str()).json(metadata).send(&url).await?;
-        ensure!(put.status.is_success(), "PUT {address}: {} {}", put.status, put.text());
-        let (readers, _) = readers(program, &url, &path, clients).await?;
+        let sender = server.backend.process()?.id();
+        Self::of_streams(program, server, &server.backend.url(), sender, collection, clients).await
+    }
+
+    /// The same of another server in front of the same MongoDB.
+    pub(super) async fn of_peer(
+        program: &Path,
+        server: &Server,
+        peer: &Peer,
+        collection: &str,
+        clients: u32,
+    ) -> Result<Self> {
+        Self::of_streams(program, server, &peer.url(), peer.id(), collection, clients).await
+    }
+
+    async fn of_streams(
+        program: &Path,
+        server: &Server,
+        url: &str,
+        sender: u32,
+        collection: &str,
+        clients: u32,
+    ) -> Result<Self> {
+        let path = declare(url, collection).await?;
+        let (readers, _) = readers(program, url, &path, clients, "events").await?;
         let mongodb = server.set.uri();
         let writer = ["writer", "--mongodb", &mongodb, "--database", "bench", "--collection", collection];
         let (source, _) = Generator::start(program, &[&writer[..], &["--padding", PADDING]].concat()).await?;
-        let sender = server.backend.process()?.id();
         pin(server.set.process(0)?, LOAD)?;
         Self { source, readers, sender, clients, gathers: true }.pinned()
     }
 
+    /// A server of channels, which is given events of so many bytes for all its clients.
+    pub(super) async fn of_channel(
+        program: &Path,
+        peer: &Peer,
+        channel: &Channel,
+        bytes: u32,
+    ) -> Result<Self> {
+        let &Channel { path, language, interface, clients } = channel;
+        let url = peer.url();
+        let (readers, _) = readers(program, &url, path, clients, language).await?;
+        let bytes = bytes.saturating_sub(HEADER).to_string();
+        let publisher = ["publisher", interface, "--server", &url, "--bytes", &bytes];
+        let (source, _) = Generator::start(program, &publisher).await?;
+        Self { source, readers, sender: peer.id(), clients, gathers: true }.pinned()
+    }
+
     /// A thread that does nothing but `send()` frames of so many bytes to so many clients.
     pub(super) async fn floor(program: &Path, clients: u32, bytes: u32) -> Result<Self> {
-        // What is before the text of a frame of this length: RFC 6455, section 5.2.
-        let text = bytes.saturating_sub(4);
+        let text = bytes.saturating_sub(HEADER);
         let floor = ["floor", "--count", &clients.to_string(), "--bytes", &text.to_string()];
         let (source, said) = Generator::start(program, &floor).await?;
         let (readers, _) =
-            readers(program, &format!("http://127.0.0.1:{}", said["port"]), "/", clients).await?;
+            readers(program, &format!("http://127.0.0.1:{}", said["port"]), "/", clients, "events").await?;
         let sender = source.id()?;
         Self { source, readers, sender, clients, gathers: false }.pinned()
     }
@@ -84,7 +136,11 @@ impl Fan {
     pub(super) async fn paced(&mut self, batch: u32, for_about: Duration) -> Result<Value> {
         // Twice what sending takes, and more.
         let each = Duration::from_micros(if batch == 1 { 25 } else { 50 });
-        let every = each * self.clients;
+        self.every(each * self.clients, batch, for_about).await
+    }
+
+    /// So many events at once in each such span: what a delivery costs, and how long it takes.
+    pub(super) async fn every(&mut self, every: Duration, batch: u32, for_about: Duration) -> Result<Value> {
         let batches = (for_about.as_micros() / every.as_micros()).max(3);
         let events = u32::try_from(batches)? * batch;
         let figures = self.send(events, batch, every).await?;
@@ -97,22 +153,46 @@ impl Fan {
 
     /// Events as fast as can be: how many deliveries a second there are. An error where not the sender was the limit.
     pub(super) async fn burst(&mut self, batch: u32, deliveries: u32) -> Result<Value> {
-        let events = (deliveries / self.clients / batch).max(3) * batch;
-        let figures = self.send(events, if self.gathers { events } else { batch }, Duration::ZERO).await?;
-        let figure = |name: &str| figures[name].as_f64().with_context(|| name.to_owned());
-        let (count, share) = (figure("events")?, figure("load_share_of_core")?);
+        let figures = self.flood(batch, deliveries).await?;
+        let share = figures["load_share_of_core"].as_f64().context("load_share_of_core")?;
         ensure!(
             share <= MOST_OF_CORE,
             "the load took {share:.2} of its core: it, and not the sender, may be what was measured"
         );
-        let a_second = count / figure("seconds_between_first_and_last")?;
+        Ok(figures)
+    }
+
+    /// The same, whatever was the limit.
+    pub(super) async fn flood(&mut self, batch: u32, deliveries: u32) -> Result<Value> {
+        let events = (deliveries / self.clients / batch).max(3) * batch;
+        let figures = self.send(events, if self.gathers { events } else { batch }, Duration::ZERO).await?;
+        let figure = |name: &str| figures[name].as_f64().with_context(|| name.to_owned());
+        let count = figure("events")?;
         Ok(json!({
-            "deliveries_per_second": a_second,
+            "deliveries_per_second": count / figure("seconds_between_first_and_last")?,
             "events_per_read": count / figure("reads")?,
             "cpu_us_per_delivery_in_burst": figure("cpu_us_per_delivery")?,
-            "load_share_of_core": share,
+            "load_share_of_core": figure("load_share_of_core")?,
             "load_drains_per_second": count / figure("load_cpu_seconds")?,
         }))
+    }
+
+    /// Sends single events until one has reached everybody: not every server lets its clients in after its cursor is open.
+    pub(super) async fn reach_all(&mut self) -> Result<()> {
+        let deadline = Instant::now() + REACH_ALL;
+        while Instant::now() < deadline {
+            self.readers.order("take").await?;
+            self.source.fire(1, 1, Duration::ZERO).await?;
+            let (mut came, given_up) = (0, Instant::now() + REACH);
+            while came < u64::from(self.clients) && Instant::now() < given_up {
+                tokio::time::sleep(POLL).await;
+                came += self.readers.order("take").await?["events"].as_u64().context("events")?;
+            }
+            if came == u64::from(self.clients) {
+                return Ok(());
+            }
+        }
+        bail!("no event has reached all {} clients within {REACH_ALL:?}", self.clients)
     }
 
     async fn send(&mut self, events: u32, batch: u32, every: Duration) -> Result<Value> {
@@ -135,7 +215,23 @@ impl Fan {
     }
 }
 
-async fn readers(program: &Path, server: &str, path: &str, clients: u32) -> Result<(Generator, Value)> {
+async fn readers(
+    program: &Path,
+    server: &str,
+    path: &str,
+    clients: u32,
+    language: &str,
+) -> Result<(Generator, Value)> {
     let count = clients.to_string();
-    Generator::start(program, &["readers", "--server", server, "--path", path, "--count", &count]).await
+    let readers = ["readers", "--server", server, "--path", path, "--count", &count, "--language", language];
+    Generator::start(program, &readers).await
+}
+
+/// Declares a stream of this collection; its address.
+async fn declare(url: &str, collection: &str) -> Result<String> {
+    let address = format!("/bench/{collection}");
+    let metadata = r#"{"streams": [{"uri": "all", "stages": []}]}"#;
+    let put = Request::new(Method::PUT, address.as_str()).json(metadata).send(url).await?;
+    ensure!(put.status.is_success(), "PUT {address}: {} {}", put.status, put.text());
+    Ok(format!("{address}/_streams/all"))
 }

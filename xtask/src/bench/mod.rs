@@ -4,6 +4,7 @@ mod all;
 mod attack;
 mod bindings;
 mod cores;
+mod cursors;
 mod fan;
 mod fanout;
 mod floor;
@@ -11,6 +12,7 @@ mod generator;
 mod idle;
 mod ingest;
 mod latency;
+mod peers;
 mod plot;
 mod processor;
 mod report;
@@ -51,10 +53,14 @@ enum Bench {
     Resume(resume::Options),
     /// What a delivery costs, beside doing nothing but sending.
     Fanout(fanout::Options),
+    /// What a delivery costs, beside RESTHeart, Centrifugo, and uWebSockets.
+    Peers(peers::Options),
     /// What an attack from one address costs those who behave.
     Attack(attack::Options),
     /// What ten thousand values cost beside one.
     Bindings(bindings::Options),
+    /// What some values cost, beside a cursor for each.
+    Cursors(cursors::Options),
     /// What one client that reads nothing costs those who read.
     Slow(slow::Options),
 }
@@ -105,7 +111,9 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         Bench::Resume(options) => resume::run(&mut Server::start().await?, options).await,
         Bench::Attack(options) => attack::run(&Server::start_with(attack::limits).await?, options).await,
         Bench::Fanout(options) => fanout::run(&Server::start().await?, options).await,
+        Bench::Peers(options) => peers::run(&Server::start().await?, options).await,
         Bench::Bindings(options) => bindings::run(&Server::start().await?, options).await,
+        Bench::Cursors(options) => cursors::run(&Server::start().await?, options).await,
         Bench::Slow(options) => slow::run(&Server::start().await?, options).await,
     }
 }

@@ -36,12 +36,22 @@ impl Series {
 pub(super) async fn alternate<const WAYS: usize>(
     rounds: usize,
     names: [&'static str; WAYS],
-    mut measure: impl AsyncFnMut(usize) -> Result<Value>,
+    measure: impl AsyncFnMut(usize) -> Result<Value>,
 ) -> Result<[Series; WAYS]> {
-    let mut series = names.map(|name| Series { name, rounds: Vec::new() });
+    let series = in_turn(rounds, &names, measure).await?;
+    Ok(series.try_into().expect("a series for each name"))
+}
+
+/// The same where how many ways there are turns out when it runs.
+pub(super) async fn in_turn(
+    rounds: usize,
+    names: &[&'static str],
+    mut measure: impl AsyncFnMut(usize) -> Result<Value>,
+) -> Result<Vec<Series>> {
+    let mut series: Vec<Series> = names.iter().map(|name| Series { name, rounds: Vec::new() }).collect();
     for round in 0..rounds {
-        for place in 0..WAYS {
-            let way = (round + place) % WAYS;
+        for place in 0..names.len() {
+            let way = (round + place) % names.len();
             let figures = measure(way).await?;
             println!("round {:2}, {}: {figures}", round + 1, names[way]);
             series[way].rounds.push(figures);

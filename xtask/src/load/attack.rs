@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::sleep;
 
+use super::answer::status;
 use super::orders;
 
 /// Half-sent requests that are held at once.
@@ -166,32 +167,4 @@ fn upgrade(target: &str) -> String {
         "GET {target} HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
          sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     )
-}
-
-/// The status of the next answer, whose body is passed over.
-async fn status(stream: &mut TcpStream, read: &mut Vec<u8>) -> Result<u16> {
-    loop {
-        let mut slots = [httparse::EMPTY_HEADER; 32];
-        let mut answer = httparse::Response::new(&mut slots);
-        if let httparse::Status::Complete(head) = answer.parse(read)? {
-            let code = answer.code.context("a status")?;
-            let length =
-                answer.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
-            let length = length.and_then(|header| std::str::from_utf8(header.value).ok()?.parse().ok());
-            let whole = head + length.unwrap_or(0);
-            while read.len() < whole {
-                more(stream, read).await?;
-            }
-            read.drain(..whole);
-            return Ok(code);
-        }
-        more(stream, read).await?;
-    }
-}
-
-async fn more(stream: &mut TcpStream, read: &mut Vec<u8>) -> Result<()> {
-    if stream.read_buf(read).await? == 0 {
-        bail!("the connection has ended");
-    }
-    Ok(())
 }

@@ -9,7 +9,8 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::json;
 
-use super::{now, orders, volley::Volley};
+use super::volley::{Volley, event};
+use super::{frames, orders};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -73,31 +74,15 @@ fn accept(listener: &TcpListener) -> Result<TcpStream> {
     Ok(socket)
 }
 
-/// A text with the time of its writing, in one frame of a length as an event of Tailrace's has it.
+/// An event in one frame.
 fn frame(bytes: usize) -> Vec<u8> {
-    let mut text = format!("{{\"fullDocument\":{{\"at\":{},\"padding\":\"", now());
-    let padding = bytes.saturating_sub(text.len() + 3);
-    text.extend(std::iter::repeat_n('x', padding));
-    text.push_str("\"}}");
-    let mut frame = vec![0x81];
-    match u16::try_from(text.len()) {
-        Ok(length) if length < 126 => frame.push(length.to_be_bytes()[1]),
-        Ok(length) => {
-            frame.push(126);
-            frame.extend(length.to_be_bytes());
-        }
-        Err(_) => {
-            frame.push(127);
-            frame.extend((text.len() as u64).to_be_bytes());
-        }
-    }
-    frame.extend(text.into_bytes());
-    frame
+    frames::text(event(bytes).as_bytes(), false)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::frames::{Frame, first, written_at};
+    use super::super::now;
     use super::*;
 
     #[test]

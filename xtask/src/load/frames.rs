@@ -33,6 +33,28 @@ pub(super) fn first(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
 /// An empty pong, masked with zeros.
 pub(super) const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
 
+/// A text in one frame; that of a client is masked, with zeros.
+pub(super) fn text(text: &[u8], of_client: bool) -> Vec<u8> {
+    let mask = if of_client { 0x80 } else { 0 };
+    let mut frame = vec![0x81];
+    match u16::try_from(text.len()) {
+        Ok(length) if length < 126 => frame.push(mask + length.to_be_bytes()[1]),
+        Ok(length) => {
+            frame.push(mask + 126);
+            frame.extend(length.to_be_bytes());
+        }
+        Err(_) => {
+            frame.push(mask + 127);
+            frame.extend((text.len() as u64).to_be_bytes());
+        }
+    }
+    if of_client {
+        frame.extend([0; 4]);
+    }
+    frame.extend(text);
+    frame
+}
+
 /// When the document of an event was written: the number behind `"at":`, in microseconds since 1970.
 pub(super) fn written_at(event: &[u8]) -> Option<u64> {
     number_behind(event, b"\"at\":").filter(|at| *at > 0)
@@ -55,7 +77,8 @@ pub(super) fn kind(message: &[u8]) -> Option<&[u8]> {
 }
 
 fn number_behind(event: &[u8], name: &[u8]) -> Option<u64> {
-    let digits = behind(event, name)?.iter().take_while(|byte| byte.is_ascii_digit());
+    // Some write a space behind a name.
+    let digits = behind(event, name)?.trim_ascii_start().iter().take_while(|byte| byte.is_ascii_digit());
     digits.fold(None, |number, digit| Some(number.unwrap_or(0) * 10 + u64::from(digit - b'0')))
 }
 
@@ -99,6 +122,7 @@ mod tests {
             written_at(br#"{"fullDocument":{"at":1700000000000000,"n":1}}"#),
             Some(1_700_000_000_000_000)
         );
+        assert_eq!(written_at(br#"{"at": 17}"#), Some(17));
         assert_eq!(written_at(br#"{"at":"soon"}"#), None);
     }
 

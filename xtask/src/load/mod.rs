@@ -3,12 +3,16 @@
 //! A process is told what to do by lines on its standard input, answers each with a line of JSON, and ends when the input
 //! does.
 
+mod answer;
 mod attack;
+mod cursors;
+mod delays;
 mod door;
 mod floor;
 mod frames;
 mod ingest;
 mod latency;
+mod publisher;
 mod readers;
 mod returning;
 mod socket;
@@ -32,6 +36,8 @@ pub(crate) struct Options {
 enum Load {
     /// Sends from one address what means harm.
     Attack(attack::Options),
+    /// The driver's own change streams, one for each value.
+    Cursors(cursors::Options),
     /// Takes any upgrade, and does nothing else.
     Door,
     /// Reads the past: by the driver alone, or as a client.
@@ -46,6 +52,8 @@ enum Load {
     Readers(readers::Options),
     /// Sends to clients as fast as can be, and does nothing else.
     Floor(floor::Options),
+    /// Publishes events through a server that takes them from its clients.
+    Publisher(publisher::Options),
     /// Inserts documents that bear the time of their writing.
     Writer(writer::Options),
 }
@@ -53,11 +61,13 @@ enum Load {
 pub(crate) async fn run(options: Options) -> Result<()> {
     match options.load {
         Load::Attack(options) => attack::run(options).await,
+        Load::Cursors(options) => cursors::run(options).await,
         Load::Door => door::run().await,
         Load::Ingest(options) => ingest::run(options).await,
         Load::Latency(options) => latency::run(options).await,
         Load::Returning(options) => returning::run(options).await,
         Load::Upgrades(options) => upgrades::run(options).await,
+        Load::Publisher(options) => publisher::run(options).await,
         Load::Readers(options) => readers::run(options).await,
         Load::Floor(options) => floor::run(options).await,
         Load::Writer(options) => writer::run(options).await,

@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::task::LocalSet;
 
 use super::frames::written_at;
-use super::socket::{AT_ONCE, Socket, buffer};
+use super::socket::{AT_ONCE, Language, Socket, buffer};
 use super::volley::PATIENCE;
 use super::{now, orders};
 
@@ -28,6 +28,9 @@ pub(crate) struct Options {
     /// How many clients.
     #[arg(long)]
     count: usize,
+    /// What they speak.
+    #[arg(long, default_value = "events")]
+    language: Language,
 }
 
 /// What came since it was asked last.
@@ -50,7 +53,10 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let mut orders = orders();
     let sockets: Vec<Socket> = stream::iter(0..options.count)
         // In the plain form.
-        .map(|number| Socket::open(&options.server, options.path.replace("{n}", &number.to_string()), None))
+        .map(|number| {
+            let path = options.path.replace("{n}", &number.to_string());
+            Socket::open_in(options.language, &options.server, path, None)
+        })
         .buffer_unordered(AT_ONCE)
         .try_collect()
         .await?;

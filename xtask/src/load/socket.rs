@@ -4,26 +4,40 @@ use std::pin::Pin;
 use std::task::{Context as Polled, Poll, ready};
 
 use anyhow::{Result, ensure};
+use clap::ValueEnum;
 use http::StatusCode;
 use parts::http::Request;
-use tokio::io::{AsyncRead as _, ReadBuf};
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::frames::{Frame, PONG, first};
+use super::frames::{Frame, PONG, first, text};
 
 /// Handshakes under way at once.
 pub(super) const AT_ONCE: usize = 64;
 /// What is read at once.
 const BUFFER: usize = 64 * 1024;
 
+/// Asks for the events of a channel of Centrifugo's.
+const SUBSCRIBE: &str = r#"{"id":2,"subscribe":{"channel":"all"}}"#;
+
 /// A buffer for all sockets of a thread.
 pub(super) fn buffer() -> Vec<u8> {
     vec![0; BUFFER]
 }
 
+/// What is in the messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Language {
+    /// Each is an event, from the first on.
+    Events,
+    /// Each is some lines, answers or events of the channel `all`, which the client asks for first. An empty one wants another.
+    Centrifugo,
+}
+
 /// A client's socket.
 pub(super) struct Socket {
     stream: TcpStream,
+    language: Language,
     /// What has come of a frame that is not whole.
     begun: Vec<u8>,
     /// Whether there may be whole ones in it: such as came with the answer to the upgrade.
@@ -33,6 +47,16 @@ pub(super) struct Socket {
 impl Socket {
     /// Opens a stream of this server, `http://host:port`.
     pub(super) async fn open(server: &str, path: String, protocol: Option<&str>) -> Result<Self> {
+        Self::open_in(Language::Events, server, path, protocol).await
+    }
+
+    /// The same, and asks for events where this language wants it.
+    pub(super) async fn open_in(
+        language: Language,
+        server: &str,
+        path: String,
+        protocol: Option<&str>,
+    ) -> Result<Self> {
         let request = Request::get(path).upgrade();
         let request = match protocol {
             Some(protocol) => request.header("sec-websocket-protocol", protocol),
@@ -42,7 +66,29 @@ impl Socket {
         let status = answer.status;
         ensure!(status == StatusCode::SWITCHING_PROTOCOLS, "the upgrade is answered {status}");
         let (stream, begun) = answer.into_upgraded();
-        Ok(Self { stream, unread: !begun.is_empty(), begun })
+        let mut socket = Self { stream, language, unread: !begun.is_empty(), begun };
+        if language == Language::Centrifugo {
+            socket.subscribe().await?;
+        }
+        Ok(socket)
+    }
+
+    /// Subscribes to a channel of Centrifugo's.
+    async fn subscribe(&mut self) -> Result<()> {
+        let asked = format!("{{\"id\":1,\"connect\":{{}}}}\n{SUBSCRIBE}");
+        self.stream.write_all(&text(asked.as_bytes(), true)).await?;
+        let mut is_subscribed = false;
+        while !is_subscribed {
+            ensure!(self.stream.read_buf(&mut self.begun).await? > 0, "the subscription has no answer");
+            let done = apart(&self.stream, self.language, &self.begun, &mut |answer| {
+                ensure!(!answer.starts_with(b"{\"id\":2,\"error\""), "{}", String::from_utf8_lossy(answer));
+                is_subscribed |= answer.starts_with(b"{\"id\":2,");
+                Ok(())
+            })?;
+            self.begun.drain(..done);
+        }
+        self.unread = false;
+        Ok(())
     }
 
     /// Gives the messages that have come to `take`, if any have; how many bytes were read, none at the end.
@@ -55,7 +101,7 @@ impl Socket {
         mut take: impl FnMut(&[u8]) -> Result<()>,
     ) -> Poll<Result<usize>> {
         if std::mem::take(&mut self.unread) {
-            let done = apart(&self.stream, &self.begun, &mut take)?;
+            let done = apart(&self.stream, self.language, &self.begun, &mut take)?;
             let bytes = self.begun.len();
             self.begun.drain(..done);
             return Poll::Ready(Ok(bytes));
@@ -64,11 +110,11 @@ impl Socket {
         ready!(Pin::new(&mut self.stream).poll_read(polled, &mut buffer))?;
         let bytes = buffer.filled();
         if self.begun.is_empty() {
-            let done = apart(&self.stream, bytes, &mut take)?;
+            let done = apart(&self.stream, self.language, bytes, &mut take)?;
             self.begun.extend_from_slice(&bytes[done..]);
         } else {
             self.begun.extend_from_slice(bytes);
-            let done = apart(&self.stream, &self.begun, &mut take)?;
+            let done = apart(&self.stream, self.language, &self.begun, &mut take)?;
             self.begun.drain(..done);
         }
         if self.begun.is_empty() {
@@ -79,12 +125,27 @@ impl Socket {
 }
 
 /// Takes frames apart; how many bytes they were.
-fn apart(stream: &TcpStream, bytes: &[u8], take: &mut impl FnMut(&[u8]) -> Result<()>) -> Result<usize> {
+fn apart(
+    stream: &TcpStream,
+    language: Language,
+    bytes: &[u8],
+    take: &mut impl FnMut(&[u8]) -> Result<()>,
+) -> Result<usize> {
     let mut done = 0;
     while let Some((frame, length)) = first(&bytes[done..]) {
         done += length;
         match frame {
-            Frame::Message(message) => take(message)?,
+            Frame::Message(message) if language == Language::Events => take(message)?,
+            Frame::Message(lines) => {
+                for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                    if line == b"{}" {
+                        // As with a pong, there is always room.
+                        stream.try_write(&text(line, true))?;
+                    } else {
+                        take(line)?;
+                    }
+                }
+            }
             Frame::Ping => {
                 // There is always room for what is never more than one pong.
                 stream.try_write(&PONG)?;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use super::now;
+
 /// How long the events of a volley are waited for.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -31,6 +33,15 @@ impl Volley {
         let Self { events, batch, .. } = self;
         (0..events.div_ceil(batch)).map(move |number| batch.min(events - number * batch))
     }
+}
+
+/// A text of this length, and no shorter than it must be, with the time of its writing.
+pub(super) fn event(bytes: usize) -> String {
+    let mut text = format!("{{\"fullDocument\":{{\"at\":{},\"padding\":\"", now());
+    let padding = bytes.saturating_sub(text.len() + 3);
+    text.extend(std::iter::repeat_n('x', padding));
+    text.push_str("\"}}");
+    text
 }
 
 #[cfg(test)]

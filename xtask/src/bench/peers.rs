@@ -1,0 +1,209 @@
+//! The fan-out beside that of others: the same clients, events of the same size, at the same pace.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{Args, ValueEnum};
+use http::Method;
+use parts::http::Request;
+use parts::peers::{Peer, centrifugo, restheart, uwebsockets};
+use serde_json::{Value, json};
+
+use super::Server;
+use super::fan::{Channel, Fan};
+use super::generator;
+use super::report::Report;
+use super::rounds::{Series, in_turn};
+
+#[derive(Args)]
+pub(super) struct Options {
+    /// The peers; all when none is named.
+    peers: Vec<Name>,
+    /// How many clients.
+    #[arg(long, default_value_t = 1000)]
+    clients: u32,
+    /// Events a second, where there is a pause between.
+    #[arg(long, default_value_t = 20)]
+    rate: u32,
+    /// Rounds of each.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// How long events come with a pause between, in a round.
+    #[arg(long, default_value_t = 4)]
+    seconds: u64,
+    /// Deliveries in the burst of a round.
+    #[arg(long, default_value_t = 200_000)]
+    deliveries: u32,
+}
+
+/// Who else sends events to many clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Name {
+    Restheart,
+    Centrifugo,
+    Uwebsockets,
+}
+
+impl Name {
+    const ALL: [Self; 3] = [Self::Uwebsockets, Self::Centrifugo, Self::Restheart];
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Restheart => "RESTHeart",
+            Self::Centrifugo => "Centrifugo",
+            Self::Uwebsockets => "uWebSockets",
+        }
+    }
+
+    /// How many times its deliveries for the same processor time are promised.
+    fn bound(self) -> f64 {
+        match self {
+            Self::Restheart => 5.0,
+            Self::Centrifugo => 1.5,
+            Self::Uwebsockets => 1.0,
+        }
+    }
+
+    /// Starts it; `None`, said aloud, where it can be neither found nor fetched.
+    pub(super) async fn start(self, server: &Server) -> Result<Option<Peer>> {
+        let started = match self {
+            Self::Restheart => restheart::start(&server.set.uri()).await,
+            Self::Centrifugo => centrifugo::start().await,
+            Self::Uwebsockets => uwebsockets::start().await,
+        };
+        let peer = match started {
+            Ok(peer) => peer,
+            Err(reason) => {
+                println!("ABSENT: {}: {reason:#}", self.text());
+                return Ok(None);
+            }
+        };
+        if self == Self::Restheart {
+            // It wants its databases made before their collections.
+            let put = Request::new(Method::PUT, "/bench").send(&peer.url()).await?;
+            ensure!(put.status.is_success(), "PUT /bench: {} {}", put.status, put.text());
+        }
+        println!("{} is here", peer.version());
+        Ok(Some(peer))
+    }
+
+    /// Its clients, and who publishes events of so many bytes to them.
+    async fn fan(
+        self,
+        program: &Path,
+        server: &Server,
+        peer: &Peer,
+        clients: u32,
+        bytes: u32,
+    ) -> Result<Fan> {
+        let channel = |path, language, interface| Channel { path, language, interface, clients };
+        let channel = match self {
+            Self::Restheart => return Fan::of_peer(program, server, peer, "restheart", clients).await,
+            Self::Centrifugo => channel("/connection/websocket", "centrifugo", "centrifugo"),
+            Self::Uwebsockets => channel("/subscribe", "events", "broadcast"),
+        };
+        Fan::of_channel(program, peer, &channel, bytes).await
+    }
+}
+
+/// The processor time of a delivery, by which they are compared.
+const COST: &str = "cpu_us_per_delivery";
+const FIGURES: [&str; 7] = [
+    COST,
+    "p50_ms",
+    "p99_ms",
+    "deliveries_per_second",
+    "cpu_us_per_delivery_in_burst",
+    "events_per_read",
+    "load_share_of_core",
+];
+
+/// Measures in rounds that alternate.
+pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
+    let Options { clients, rate, rounds, seconds, deliveries, .. } = options;
+    let program = generator::build()?;
+    let wanted = if options.peers.is_empty() { Name::ALL.to_vec() } else { options.peers };
+    let mut tailrace = Fan::of_server(&program, server, "peers", clients).await?;
+    let bytes = tailrace.frame_bytes().await?;
+    let (mut names, mut fans, mut versions, mut absent) =
+        (Vec::new(), vec![tailrace], Vec::new(), Vec::new());
+    let mut running = Vec::new();
+    for name in wanted {
+        let Some(peer) = name.start(server).await? else {
+            absent.push(name.text());
+            continue;
+        };
+        fans.push(name.fan(&program, server, &peer, clients, bytes).await?);
+        versions.push(peer.version().to_owned());
+        names.push(name);
+        running.push(peer);
+    }
+    let texts: Vec<&str> = ["Tailrace"].into_iter().chain(names.iter().map(|name| name.text())).collect();
+    let (every, length) = (Duration::from_secs(1) / rate, Duration::from_secs(seconds));
+    let mut sizes = serde_json::Map::new();
+    for (fan, name) in fans.iter_mut().zip(&texts) {
+        fan.reach_all().await.with_context(|| (*name).to_owned())?;
+        sizes.insert((*name).to_owned(), json!(fan.frame_bytes().await?));
+        // What is compiled while it runs is compiled now.
+        fan.flood(1, deliveries).await?;
+        fan.every(every, 1, length).await?;
+    }
+    let series = in_turn(rounds, &texts, async |way| {
+        let mut figures = fans[way].every(every, 1, length).await?;
+        let flood = fans[way].flood(1, deliveries).await?;
+        if let (Some(figures), Value::Object(flood)) = (figures.as_object_mut(), flood) {
+            figures.extend(flood);
+        }
+        Ok(figures)
+    })
+    .await?;
+    let times = told(&series, &names);
+    let report = Report {
+        name: "peers",
+        method: format!(
+            "{clients} WebSockets, events of the same size, in frames of {bytes} bytes from Tailrace; {rounds} rounds, in turn: {rate} \
+             events a second for {seconds} s, then {} events as fast as can be. Each server runs on core 0 alone, with all its \
+             threads; the clients, those who publish, and MongoDB run on core 1. Tailrace and RESTHeart are sent what is \
+             inserted into MongoDB, Centrifugo and uWebSockets what is published to them. Processor time of the server's \
+             process, user and system, divided by the events that clients have read.",
+            (deliveries / clients).max(3)
+        ),
+        series: &series,
+        figures: &FIGURES,
+        results: json!({ "times": times, "versions": versions, "absent": absent, "frame_bytes": sizes }),
+        plotted: (COST, "µs"),
+    };
+    report.write()?;
+    drop(running);
+    let missed: Vec<String> = names
+        .iter()
+        .filter(|name| !times[name.text()].as_f64().is_some_and(|times| times >= name.bound()))
+        .map(|name| format!("{}: {} times, {} are promised", name.text(), times[name.text()], name.bound()))
+        .collect();
+    ensure!(missed.is_empty(), "{}", missed.join("; "));
+    Ok(())
+}
+
+/// Says what was measured; how many times its deliveries for the same processor time Tailrace makes, for each peer.
+fn told(series: &[Series], names: &[Name]) -> Value {
+    for series in series {
+        println!(
+            "{}: {:.2} µs of processor time a delivery, p50 {:.1} ms, p99 {:.1} ms; in a burst {:.0} deliveries a second, \
+             {:.2} µs each",
+            series.name,
+            series.median(COST),
+            series.median("p50_ms"),
+            series.median("p99_ms"),
+            series.median("deliveries_per_second"),
+            series.median("cpu_us_per_delivery_in_burst"),
+        );
+    }
+    let mut all = serde_json::Map::new();
+    for (name, peer) in names.iter().zip(&series[1..]) {
+        let times = peer.median(COST) / series[0].median(COST);
+        println!("peers: {times:.2} times the deliveries of {}, {} are promised", name.text(), name.bound());
+        all.insert(name.text().to_owned(), json!(times));
+    }
+    Value::Object(all)
+}
