@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use super::Server;
 use super::cores::{LOAD, MEASURED, pin};
 use super::generator::{self, Generator};
+use super::peers;
 use super::processor::processor_time;
 use super::report::Report;
-use super::rounds::alternate;
+use super::rounds::in_turn;
 
 /// The handshakes a second that are promised.
 const BOUND: f64 = 4000.0;
@@ -56,21 +57,28 @@ pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
         Ok(clients)
     };
     let (door, said) = Generator::start(&program, &["door"]).await?;
-    let mut ways = [
+    let mut ways = vec![
         Way { clients: clients(&said["port"].to_string()).await?, server: door.id()? },
         Way {
             clients: clients(&server.backend.port().to_string()).await?,
             server: server.backend.process()?.id(),
         },
     ];
+    let mut names = vec!["floor", "Tailrace"];
+    let restheart = peers::Name::Restheart.start(server).await?;
+    if let Some(peer) = &restheart {
+        // It serves the same stream, by the same metadata.
+        ways.push(Way { clients: clients(&peer.port().to_string()).await?, server: peer.id() });
+        names.push("RESTHeart");
+    }
     pin(server.set.process(0)?, LOAD)?;
     for way in &mut ways {
         pin(way.server, MEASURED)?;
         // What is only there once.
         way.round(1).await?;
     }
-    let series = alternate(rounds, ["floor", "Tailrace"], async |way| ways[way].round(seconds).await).await?;
-    let [floor, tailrace] = &series;
+    let series = in_turn(rounds, &names, async |way| ways[way].round(seconds).await).await?;
+    let [floor, tailrace, others @ ..] = &series[..] else { unreachable!("two are always there") };
     let speed = "handshakes_per_second";
     for series in &series {
         println!(
@@ -84,6 +92,10 @@ pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
     }
     let (reached, share) = (tailrace.median(speed), tailrace.median(speed) / floor.median(speed));
     println!("upgrades: {reached:.0} a second on one core, {share:.2} of the floor; {BOUND} are promised");
+    let times = others.first().map(|restheart| reached / restheart.median(speed));
+    if let Some(times) = times {
+        println!("upgrades: {times:.1} times those of RESTHeart");
+    }
     let report = Report {
         name: "upgrades",
         method: format!(
@@ -93,7 +105,7 @@ pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
         ),
         series: &series,
         figures: &[speed, "cpu_us_per_handshake", "p50_ms", "p99_ms", "load_share_of_core"],
-        results: json!({ "bound": BOUND, "share_of_floor": share }),
+        results: json!({ "bound": BOUND, "share_of_floor": share, "times_restheart": times }),
         plotted: (speed, "a second"),
     };
     report.write()?;
