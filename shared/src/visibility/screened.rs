@@ -146,11 +146,12 @@ impl Screened {
         self.options
     }
 
-    /// Which documents MongoDB adds to an event that it could not compute, to judge whose it is. Where the image is missing
-    /// that a definition requires, the document as it is now stands for it, as for any update without images.
+    /// Which documents MongoDB adds to an event that it could not compute, to judge whose it is. Where an image is missing
+    /// that a definition requires, and there are callers who may not know of it, the document as it is now stands for it, as
+    /// for any update without images.
     pub fn options_in_judgement(&self) -> StreamOptions {
         let full_document = match self.options.full_document {
-            FullDocument::Required => FullDocument::UpdateLookup,
+            FullDocument::Required if self.filtered => FullDocument::UpdateLookup,
             other => other,
         };
         StreamOptions { full_document, ..self.options }
@@ -388,5 +389,16 @@ mod tests {
         }
         let everything = screened(doc! { "stages": [copies] }, &Visibility::everything(), true);
         assert!(everything.ahead().is_empty());
+    }
+
+    #[test]
+    fn a_missing_image_is_stood_for_where_a_filter_has_to_be_asked() {
+        let stream = doc! { "stages": [], "fullDocument": "required" };
+        let filtered = screened(stream.clone(), &visibility(&doc! { "tenant": "a" }, &doc! {}), false);
+        assert_eq!(filtered.options().full_document, FullDocument::Required);
+        assert_eq!(filtered.options_in_judgement().full_document, FullDocument::UpdateLookup);
+        // Without one a failure is told to all rather than to nobody.
+        let open = screened(stream, &Visibility::everything(), false);
+        assert_eq!(open.options_in_judgement().full_document, FullDocument::Required);
     }
 }
