@@ -368,7 +368,7 @@ impl Subscription {
     }
 
     /// Where the subscriber stands while nothing waits for it, as it may send it back. The source writes nothing behind it
-    /// before [`Subscription::written`].
+    /// before `Subscription::written` says so.
     pub fn quiet_position(&self) -> Option<String> {
         self.source.quiet_position(&self.queue).map(|position| self.source.seal().seal(&position))
     }
