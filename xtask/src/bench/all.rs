@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 use parts::workspace;
 use serde_json::Value;
 
-/// The benchmarks and their reports, in rounds that fit into a quarter of an hour together.
-const ALL: [(&[&str], &[&str]); 10] = [
+/// The benchmarks and their reports, in rounds that fit into half an hour together.
+const ALL: [(&[&str], &[&str]); 12] = [
     (&["floor"], &["floor-1000", "floor-8000", "floor-19000"]),
     (
         &["fanout", "--clients", "1000,8000,19000", "--deliveries", "200000"],
@@ -27,6 +27,11 @@ const ALL: [(&[&str], &[&str]); 10] = [
     (&["ingest"], &["ingest"]),
     (&["upgrades"], &["upgrades"]),
     (&["resume"], &["resume"]),
+    (&["peers"], &["peers"]),
+    (
+        &["cursors", "--rounds", "3", "--seconds", "3"],
+        &["cursors-1", "cursors-10", "cursors-50", "cursors-100", "cursors-200"],
+    ),
     (&["slow", "--rounds", "5"], &["slow"]),
     (&["attack", "--rounds", "3"], &["attack"]),
 ];

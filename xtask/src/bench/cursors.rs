@@ -82,7 +82,6 @@ pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
         None => absent.push("RESTHeart"),
     }
     let names: Vec<&str> = ways.iter().map(Way::name).collect();
-    let mut table = Vec::new();
     for clients in clients {
         let series = in_turn(rounds, &names, async |way| {
             round(server, &program, &mut ways[way], clients, rate, Duration::from_secs(seconds)).await
@@ -95,8 +94,6 @@ pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
                  core",
                 series.name
             );
-            table.push(json!({ "clients": clients, "way": series.name, "p50_ms": p50, "p99_ms": p99,
-                "writes_per_second": writes, "mongodb_share_of_core": mongodb }));
         }
         let name = format!("cursors-{clients}");
         let report = Report {
@@ -109,7 +106,7 @@ pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
             ),
             series: &series,
             figures: &FIGURES,
-            results: json!({ "absent": absent, "medians": table }),
+            results: json!({ "absent": absent }),
             plotted: ("p99_ms", "ms"),
         };
         report.write()?;

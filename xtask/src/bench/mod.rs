@@ -37,7 +37,7 @@ pub(crate) struct Options {
 
 #[derive(Subcommand)]
 enum Bench {
-    /// All of them in turn, with a table at the end: a quarter of an hour.
+    /// All of them in turn, with a table at the end: half an hour.
     All,
     /// How fast a thread sends that does nothing else, and that the load takes more than that.
     Floor(floor::Options),
