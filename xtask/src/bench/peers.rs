@@ -146,12 +146,12 @@ pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
         fan.reach_all().await.with_context(|| (*name).to_owned())?;
         sizes.insert((*name).to_owned(), json!(fan.frame_bytes().await?));
         // What is compiled while it runs is compiled now.
-        fan.flood(1, deliveries).await?;
+        fan.burst(1, deliveries).await?;
         fan.every(every, 1, length).await?;
     }
     let series = in_turn(rounds, &texts, async |way| {
         let mut figures = fans[way].every(every, 1, length).await?;
-        let flood = fans[way].flood(1, deliveries).await?;
+        let flood = fans[way].burst(1, deliveries).await?;
         if let (Some(figures), Value::Object(flood)) = (figures.as_object_mut(), flood) {
             figures.extend(flood);
         }

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context as Polled, Poll, ready};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
 use http::StatusCode;
 use parts::http::Request;
@@ -150,7 +150,9 @@ fn apart(
                 // There is always room for what is never more than one pong.
                 stream.try_write(&PONG)?;
             }
-            Frame::Close(_) | Frame::Other => {}
+            // The server waits until the client has closed too: it does so by leaving.
+            Frame::Close(_) => bail!("the server closes"),
+            Frame::Other => {}
         }
     }
     Ok(done)
