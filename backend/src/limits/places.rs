@@ -141,6 +141,8 @@ impl Place {
         }
         *count += 1;
         drop(taken);
+        // Room for four, as a push makes it, would be most of what an idle client takes here.
+        self.held.reserve_exact(1);
         self.held.push(holder);
         Ok(())
     }
