@@ -197,25 +197,6 @@ impl Mounts {
         }
         Ok(Address { route, canonical: canonical(&segments) })
     }
-
-    /// The path of a collection under the first mount that serves it, percent-encoded.
-    pub fn path_of(&self, namespace: &Namespace) -> Option<String> {
-        self.mounts.iter().find_map(|(prefix, target)| {
-            let mut segments = prefix.clone();
-            match target {
-                Target::Everything => {
-                    segments.push(namespace.database.to_string());
-                    segments.push(namespace.collection.to_string());
-                }
-                Target::Database(database) if *database == namespace.database => {
-                    segments.push(namespace.collection.to_string());
-                }
-                Target::Collection(mounted) if mounted == namespace => {}
-                _ => return None,
-            }
-            Some(canonical(&segments))
-        })
-    }
 }
 
 /// RESTHeart matches `_streams` in any letter case, the stream's name exactly.
@@ -366,7 +347,6 @@ mod tests {
         assert_eq!(route(&mounts, "/audit"), Route::Collection(ns("app", "log")));
         assert_eq!(route(&mounts, "/audit/7"), Route::Document(ns("app", "log"), "7".into()));
         assert_eq!(route(&mounts, "/all/other/x"), Route::Collection(ns("other", "x")));
-        assert_eq!(mounts.path_of(&ns("app", "log")).as_deref(), Some("/audit"));
     }
 
     #[test]
