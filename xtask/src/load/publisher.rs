@@ -14,6 +14,9 @@ use super::answer::status;
 use super::volley::{Volley, event};
 use super::{frames, orders};
 
+/// Publications in one request to Centrifugo: the answer to more has no length, but comes in chunks.
+const TOGETHER: usize = 64;
+
 #[derive(Args)]
 pub(crate) struct Options {
     /// What the server speaks.
@@ -29,7 +32,7 @@ pub(crate) struct Options {
 /// How a server is given its events.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Interface {
-    /// Requests to Centrifugo's HTTP API, one for all that go together, over one connection.
+    /// Requests to Centrifugo's HTTP API, few for all that go together, over one connection.
     Centrifugo,
     /// A WebSocket whose every message goes to all.
     Broadcast,
@@ -86,14 +89,16 @@ impl Publisher {
                 let commands: Vec<String> = texts
                     .map(|event| format!(r#"{{"publish":{{"channel":"all","data":{event}}}}}"#))
                     .collect();
-                let body = format!(r#"{{"commands":[{}]}}"#, commands.join(","));
-                let head = format!(
-                    "POST /api/batch HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-                    body.len()
-                );
-                self.stream.write_all(&[head, body].concat().into_bytes()).await?;
-                let status = status(&mut self.stream, &mut self.read).await?;
-                ensure!(status == 200, "a publication is answered {status}");
+                for commands in commands.chunks(TOGETHER) {
+                    let body = format!(r#"{{"commands":[{}]}}"#, commands.join(","));
+                    let head = format!(
+                        "POST /api/batch HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+                        body.len()
+                    );
+                    self.stream.write_all(&[head, body].concat().into_bytes()).await?;
+                    let status = status(&mut self.stream, &mut self.read).await?;
+                    ensure!(status == 200, "a publication is answered {status}");
+                }
             }
         }
         Ok(())
