@@ -46,7 +46,7 @@ use crate::{
 };
 
 /// A client sends a Ping, a Close, now and then a text that is ignored.
-const READ_BUFFER: usize = 512;
+const READ_BUFFER: usize = 128;
 /// Frames are gathered up to this size before they are written.
 const WRITE_BUFFER: usize = 16 * 1024;
 /// How long a peer may take to answer a Close.
