@@ -127,13 +127,7 @@ impl Backend {
             "the backend cannot listen on port {}: something else does already",
             self.port
         );
-        let mut command = Command::new(&self.program);
-        // Its configuration is what the options say: nothing slips in from the environment of the tests.
-        for (name, _) in
-            std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"TAILRACE_"))
-        {
-            command.env_remove(name);
-        }
+        let mut command = command(&self.program);
         command
             .arg("serve")
             .arg("--config")
@@ -176,6 +170,16 @@ pub enum Profile {
     Debug,
     /// Runs quickly: for measurements.
     Release,
+}
+
+/// The program, configured by what it is given from here on: nothing slips in from the environment of the tests.
+pub fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"TAILRACE_"))
+    {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// Builds the program and says where it is. `TAILRACE_TEST_PROGRAM` names one that is built already.

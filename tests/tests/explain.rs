@@ -1,7 +1,5 @@
 //! `tailrace explain`: what is told of a stream is what happens to its clients.
 
-use std::process::Command;
-
 use bson::doc;
 use parts::backend::{self, Profile};
 use tailrace_tests::{Database, Front, front::addresses, until};
@@ -23,7 +21,7 @@ const STREAMS: &str = r#"{"streams": [
 /// The lines that the program prints, read from the metadata.
 async fn explained(database: &Database, stream: &str, more: &[&str]) -> Vec<String> {
     let program = backend::build(Profile::Debug).expect("the program is built");
-    let output = Command::new(program)
+    let output = backend::command(&program)
         .args(["explain", &database.path(&format!("things/_streams/{stream}"))])
         .args(more)
         .env("TAILRACE_MONGODB__URI", &addresses().await.mongodb)
