@@ -69,7 +69,7 @@ pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
         }
         writer.order("go").await?;
         sleep(Duration::from_secs(1)).await;
-        both.order("take").await?;
+        both.order("forget").await?;
         sleep(Duration::from_secs(seconds)).await;
         let figures = both.order("take").await?;
         writer.order("stop").await?;

@@ -45,7 +45,8 @@ pub(crate) struct Options {
     collection: String,
 }
 
-/// Opens all of them, says so, and answers each `take` with what each added to the driver's own since the last one.
+/// Opens all of them, says so, and answers each `take` with what each added to the driver's own since the last order, which
+/// may be `forget`.
 pub(crate) async fn run(options: Options) -> Result<()> {
     let mut orders = orders();
     let (seen, mut by_cursor) = mpsc::unbounded_channel();
@@ -77,12 +78,14 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     println!("{}", json!({ "connected": options.count }));
     readers
         .run_until(async {
-            while orders.recv().await.is_some() {
+            while let Some(order) = orders.recv().await {
                 let mut cursor = Vec::new();
                 while let Ok(seen) = by_cursor.try_recv() {
                     cursor.push(seen);
                 }
-                let deadline = Instant::now() + BEHIND;
+                // Of what is forgotten some may have come before an earlier order: nobody waits for all of it.
+                let patience = if order == "forget" { Duration::ZERO } else { BEHIND };
+                let deadline = Instant::now() + patience;
                 while !taken.borrow().has_all(&cursor, options.count) && Instant::now() < deadline {
                     sleep(Duration::from_millis(2)).await;
                 }
