@@ -4,15 +4,16 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum};
 use http::{Method, StatusCode};
 use parts::backend;
 use parts::http::Request;
 use serde_json::{Value, json};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::Server;
+use super::departure;
 use super::generator::{self, Generator};
 use super::report::Report;
 use super::rounds::{Series, alternate};
@@ -21,6 +22,8 @@ use super::rounds::{Series, alternate};
 const BOUND: f64 = 2.0;
 /// From where the attack comes. Those who behave come from 127.0.0.1.
 const ATTACKER: &str = "127.0.0.66";
+/// Events that each client has before what is measured.
+const UNDER_WAY: u32 = 10;
 /// How often a stream is opened to see how long that takes.
 const OPENS_EVERY: Duration = Duration::from_millis(50);
 
@@ -91,6 +94,7 @@ pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
     )
     .await?;
     writer.order("go").await?;
+    let files = server.backend.open_files()?;
 
     let attacks = if options.attacks.is_empty() {
         vec![Attack::HalfSent, Attack::Upgrades, Attack::Bindings]
@@ -104,7 +108,14 @@ pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
         let names = ["without", attack.name()];
         let [without, with] = alternate(options.rounds, names, async |way| {
             let attack = (way == 1).then_some(attack);
-            round(server, &program, &mut crowd, attack, options.seconds).await
+            // What the attack before has left is over.
+            departure::all_have_left(&server.backend, files).await?;
+            let attacker = match attack {
+                Some(attack) => Some(under_attack(server, &program, attack).await?),
+                None => None,
+            };
+            crowd.is_under_way(options.readers * UNDER_WAY).await?;
+            round(server, &mut crowd, attacker, options.seconds).await
         })
         .await?;
         let ratio = |figure| with.median(figure) / without.median(figure);
@@ -160,31 +171,24 @@ pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
 
 const FIGURES: [&str; 3] = ["p50_ms", "p99_ms", "opening_p50_ms"];
 
+/// Begins an attack; it is under way once each of the attackers has had an answer.
+async fn under_attack(server: &Server, program: &Path, attack: Attack) -> Result<Generator> {
+    let target = format!("127.0.0.1:{}", server.backend.port());
+    let stream = if attack == Attack::Bindings { "mine" } else { "all" };
+    let path = format!("/bench/attack/_streams/{stream}");
+    let arguments = ["attack", attack.name(), "--server", &target, "--path", &path, "--from", ATTACKER];
+    let (mut attacker, ready) = Generator::start_of_low_priority(program, &arguments).await?;
+    let attackers = ready["attackers"].as_u64().context("attackers")?;
+    attacker.is_under_way(u32::try_from(attackers)?).await?;
+    Ok(attacker)
+}
+
 async fn round(
     server: &Server,
-    program: &Path,
     crowd: &mut Generator,
-    attack: Option<Attack>,
+    mut attacker: Option<Generator>,
     seconds: u64,
 ) -> Result<Value> {
-    let (address, port) = ("127.0.0.1", server.backend.port());
-    let target = format!("{address}:{port}");
-    let mut attacker = match attack {
-        None => None,
-        Some(attack) => {
-            let path = if attack == Attack::Bindings {
-                "/bench/attack/_streams/mine"
-            } else {
-                "/bench/attack/_streams/all"
-            };
-            let arguments =
-                ["attack", attack.name(), "--server", &target, "--path", path, "--from", ATTACKER];
-            Some(Generator::start_of_low_priority(program, &arguments).await?.0)
-        }
-    };
-    // The attack is under way, or what it left is over.
-    sleep(Duration::from_secs(2)).await;
-    crowd.order("take").await?;
     if let Some(attacker) = &mut attacker {
         attacker.order("take").await?;
     }

@@ -24,6 +24,9 @@ const SLOWER: f64 = 2.0;
 /// The same of MongoDB's processor time.
 const DEARER: f64 = 1.1;
 
+/// Events that come before what is measured.
+const UNDER_WAY: u32 = 50;
+
 #[derive(Args)]
 pub(super) struct Options {
     /// Clients, each with a value of its own.
@@ -123,8 +126,7 @@ pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
 impl Way {
     async fn round(&mut self, seconds: u64, mongod: u32) -> Result<Value> {
         self.writer.order("go").await?;
-        sleep(Duration::from_secs(1)).await;
-        self.readers.order("take").await?;
+        self.readers.is_under_way(UNDER_WAY).await?;
         let before = processor_time(mongod)?;
         sleep(Duration::from_secs(seconds)).await;
         let spent = processor_time(mongod)? - before;

@@ -26,6 +26,9 @@ use super::rounds::in_turn;
 const OPEN: Duration = Duration::from_mins(1);
 const CLOSE: Duration = Duration::from_secs(30);
 
+/// Events that come before what is measured.
+const UNDER_WAY: u32 = 20;
+
 #[derive(Args)]
 pub(super) struct Options {
     /// How many clients, one measurement each.
@@ -148,8 +151,7 @@ async fn round(
         [&["writer", "--rate", &rate, "--padding", "16", "--names", &count], &of_collection[..]].concat();
     let (mut writer, _) = Generator::start(program, &writer).await?;
     writer.order("go").await?;
-    sleep(Duration::from_secs(1)).await;
-    followers.order("take").await?;
+    followers.is_under_way(UNDER_WAY).await?;
     let mongod = server.set.process(0)?;
     let (began, before) = (Instant::now(), processor_time(mongod)?);
     let written = written(&mut writer).await?;

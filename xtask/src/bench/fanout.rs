@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Server;
 use super::fan::{Fan, MOST_OF_CORE};
 use super::generator;
 use super::report::Report;
-use super::rounds::{Series, alternate};
+use super::rounds::{Series, alternate, merged};
 
 /// The least share of the floor that is promised.
 const BOUND: f64 = 0.85;
@@ -52,10 +52,8 @@ pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
         for &batch in &options.batch {
             let series = alternate(options.rounds, ["floor", "Tailrace"], async |way| {
                 let fan = if way == 0 { &mut floor } else { &mut tailrace };
-                let mut figures = fan.paced(batch, Duration::from_secs(options.seconds)).await?;
-                let burst = fan.burst(batch, options.deliveries).await?;
-                extend(&mut figures, burst);
-                Ok(figures)
+                let paced = fan.paced(batch, Duration::from_secs(options.seconds)).await?;
+                Ok(merged(paced, fan.burst(batch, options.deliveries).await?))
             })
             .await?;
             missed.extend(report(&series, clients, batch, bytes, &options)?);
@@ -63,12 +61,6 @@ pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
     }
     ensure!(missed.is_empty(), "{}", missed.join("; "));
     Ok(())
-}
-
-fn extend(figures: &mut Value, more: Value) {
-    if let (Some(figures), Value::Object(more)) = (figures.as_object_mut(), more) {
-        figures.extend(more);
-    }
 }
 
 /// Says and writes what was measured; what of it is less than was promised.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use parts::process::run;
 use parts::workspace;
 use serde_json::Value;
@@ -72,6 +72,16 @@ impl Generator {
     /// fast as can be.
     pub(super) async fn fire(&mut self, events: u32, batch: u32, every: Duration) -> Result<()> {
         self.order(&format!("volley {events} {batch} {}", every.as_micros())).await.map(drop)
+    }
+
+    /// Waits until so many have come, or were sent, from now on: what is measured next is under way.
+    pub(super) async fn is_under_way(&mut self, number: u32) -> Result<()> {
+        self.order("take").await?;
+        let figures = self.order(&format!("await {number}")).await?;
+        let number_of = |figure: &str| figures[figure].as_u64();
+        let came = number_of("events").or(number_of("sent")).unwrap_or_default();
+        ensure!(came >= u64::from(number), "{came} came, {number} are expected: {figures}");
+        Ok(())
     }
 
     /// Tells it what to do; its answer.

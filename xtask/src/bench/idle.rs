@@ -8,8 +8,9 @@ use http::Method;
 use parts::backend::Backend;
 use parts::http::Request;
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
+use super::departure;
 use super::generator::{self, Generator};
 use super::report::Report;
 use super::rounds::Series;
@@ -18,8 +19,6 @@ use super::rounds::Series;
 const BOUND: f64 = 3.0 * 1024.0;
 /// The most that the last round may hold, times what the first one does.
 const GROWTH: f64 = 1.03;
-/// How long the backend has to let go of those who have left.
-const LEAVE_WITHIN: Duration = Duration::from_mins(1);
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -56,7 +55,7 @@ pub(super) async fn run(backend: &Backend, options: Options) -> Result<()> {
         let grown = u32::try_from(with_all.saturating_sub(alone) / 1024)?;
         let each = f64::from(grown) * 1024.0 / f64::from(subscribers);
         drop(readers);
-        left(backend, files).await?;
+        departure::all_have_left(backend, files).await?;
         let figures = json!({
             "bytes_a_subscriber": each,
             "resident_kib": with_all / 1024,
@@ -87,17 +86,6 @@ pub(super) async fn run(backend: &Backend, options: Options) -> Result<()> {
     report.write()?;
     ensure!(worst <= BOUND, "{worst:.0} bytes a subscriber, expected at most {BOUND}");
     ensure!(growth <= GROWTH, "memory has grown × {growth:.3} in {rounds} rounds, expected at most {GROWTH}");
-    Ok(())
-}
-
-/// Waits until the backend has closed the connections of those who have left.
-async fn left(backend: &Backend, files: usize) -> Result<()> {
-    let deadline = Instant::now() + LEAVE_WITHIN;
-    // A connection to MongoDB may have come meanwhile.
-    while backend.open_files()? > files + 10 {
-        ensure!(Instant::now() < deadline, "the backend holds connections of clients that have left");
-        sleep(Duration::from_millis(100)).await;
-    }
     Ok(())
 }
 

@@ -68,7 +68,6 @@ pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
             return Ok(figures);
         }
         writer.order("go").await?;
-        sleep(Duration::from_secs(1)).await;
         both.order("forget").await?;
         sleep(Duration::from_secs(seconds)).await;
         let figures = both.order("take").await?;

@@ -5,6 +5,7 @@ mod attack;
 mod bindings;
 mod cores;
 mod cursors;
+mod departure;
 mod fan;
 mod fanout;
 mod floor;

@@ -14,7 +14,7 @@ use super::Server;
 use super::fan::{Channel, Fan};
 use super::generator;
 use super::report::Report;
-use super::rounds::{Series, in_turn};
+use super::rounds::{Series, in_turn, merged};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -150,12 +150,8 @@ pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
         fan.every(every, 1, length).await?;
     }
     let series = in_turn(rounds, &texts, async |way| {
-        let mut figures = fans[way].every(every, 1, length).await?;
-        let flood = fans[way].burst(1, deliveries).await?;
-        if let (Some(figures), Value::Object(flood)) = (figures.as_object_mut(), flood) {
-            figures.extend(flood);
-        }
-        Ok(figures)
+        let paced = fans[way].every(every, 1, length).await?;
+        Ok(merged(paced, fans[way].burst(1, deliveries).await?))
     })
     .await?;
     let times = told(&series, &names);

@@ -32,6 +32,14 @@ impl Series {
     }
 }
 
+/// The figures of one round from two measurements.
+pub(super) fn merged(mut figures: Value, more: Value) -> Value {
+    if let (Some(figures), Value::Object(more)) = (figures.as_object_mut(), more) {
+        figures.extend(more);
+    }
+    figures
+}
+
 /// Measures ways in turn, so many rounds each, and lets each come first as often as any other.
 pub(super) async fn alternate<const WAYS: usize>(
     rounds: usize,

@@ -68,9 +68,8 @@ pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
     let mut too_slow = 0;
     let series = alternate(rounds, ["without", "with one that reads nothing"], async |way| {
         let slow = if way == 1 { Some(subscribe(server.backend.port(), path).await?) } else { None };
-        // What the round before left is over.
-        sleep(Duration::from_secs(1)).await;
-        crowd.order("take").await?;
+        // What the round before left is over: everybody has what was written a second later.
+        crowd.is_under_way(readers * rate).await?;
         sleep(Duration::from_secs(seconds)).await;
         let figures = crowd.order("take").await?;
         ensure!(figures["ended"] == 0, "{} of {readers} readers were closed", figures["ended"]);

@@ -13,7 +13,8 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::sleep;
 
 use super::answer::status;
-use super::orders;
+use super::volley::PATIENCE;
+use super::{orders, patiently};
 
 /// Half-sent requests that are held at once.
 const HALF_SENT: usize = 2_000;
@@ -82,7 +83,8 @@ impl Tally {
     }
 }
 
-/// Attacks until the input ends, and answers each `take` with what was sent since the last one.
+/// Attacks until the input ends, and answers each `take` with what was sent since the last one, and `await <number>` with the
+/// same once so much was.
 pub(crate) async fn run(options: Options) -> Result<()> {
     let options = Arc::new(options);
     let tally = Arc::new(Tally::default());
@@ -104,7 +106,11 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     println!("{}", json!({ "attackers": attackers }));
     let mut orders = orders();
     let mut since = Instant::now();
-    while orders.recv().await.is_some() {
+    while let Some(order) = orders.recv().await {
+        if let Some(number) = order.strip_prefix("await ") {
+            let number = number.parse()?;
+            patiently(PATIENCE, || tally.sent.load(Relaxed) >= number).await;
+        }
         println!("{}", tally.take(since));
         since = Instant::now();
     }

@@ -3,42 +3,37 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use bson::{Document, RawDocumentBuf, doc};
 use clap::Args;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use mongodb::options::{ClientOptions, FullDocumentType};
-use mongodb::{Client, Collection};
+use mongodb::Collection;
+use mongodb::options::FullDocumentType;
 use serde_json::json;
 use tokio::task::LocalSet;
 
 use super::delays::Delays;
-use super::orders;
+use super::endpoints::Namespace;
+use super::volley::PATIENCE;
+use super::{now, orders, patiently};
 
 /// Cursors that are opened at once.
 const AT_ONCE: usize = 16;
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// MongoDB's connection string.
-    #[arg(long)]
-    mongodb: String,
-    #[arg(long)]
-    database: String,
-    #[arg(long)]
-    collection: String,
+    #[command(flatten)]
+    namespace: Namespace,
     /// How many, each for the documents whose `name` is its number.
     #[arg(long)]
     count: u32,
 }
 
-/// Opens them, says so, and answers each `take` with what came since the last one.
+/// Opens them, says so, and answers each `take` with what came since the last one, and `await <events>` with the same once so
+/// many have come.
 pub(crate) async fn run(options: Options) -> Result<()> {
-    let mut mongodb = ClientOptions::parse(&options.mongodb).await.context("MongoDB's address")?;
     // Each occupies a connection while it waits.
-    mongodb.max_pool_size = Some(options.count + 8);
-    let collection =
-        Client::with_options(mongodb)?.database(&options.database).collection(&options.collection);
+    let collection = options.namespace.open(options.count + 8).await?;
     let followed = LocalSet::new();
     let (delays, ended) = (Rc::new(RefCell::new(Delays::default())), Rc::new(RefCell::new(0)));
     let cursors: Vec<_> = stream::iter(0..options.count)
@@ -52,7 +47,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
             while let Ok(Some(event)) = events.try_next().await {
                 let at = event.get_document("fullDocument").and_then(|document| document.get_i64("at"));
                 if let Some(at) = at.ok().and_then(|at| u64::try_from(at).ok()) {
-                    delays.borrow_mut().add(at);
+                    delays.borrow_mut().add(at, now());
                 }
             }
             *ended.borrow_mut() += 1;
@@ -62,14 +57,18 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let mut orders = orders();
     followed
         .run_until(async {
-            while orders.recv().await.is_some() {
+            while let Some(order) = orders.recv().await {
+                if let Some(events) = order.strip_prefix("await ") {
+                    let events = events.parse()?;
+                    patiently(PATIENCE, || delays.borrow().len() >= events).await;
+                }
                 let mut taken = delays.borrow_mut().take();
                 taken["ended"] = json!(*ended.borrow());
                 println!("{taken}");
             }
+            Ok(())
         })
-        .await;
-    Ok(())
+        .await
 }
 
 async fn open(

@@ -7,11 +7,12 @@ use anyhow::{Context as _, Result, bail, ensure};
 use bson::{Document, RawDocumentBuf, Timestamp, doc};
 use clap::Args;
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use mongodb::Collection;
 use mongodb::options::FullDocumentType;
-use mongodb::{Client, Collection};
 use serde_json::json;
 use tokio::time::timeout;
 
+use super::endpoints::{Namespace, Stream};
 use super::frames::{kind, number, position};
 use super::orders;
 use super::socket::{Socket, buffer};
@@ -22,19 +23,10 @@ const REPLY: u32 = 1000;
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// The server, as `http://host:port`.
-    #[arg(long)]
-    server: String,
-    /// The address of the stream.
-    #[arg(long)]
-    path: String,
-    /// MongoDB's connection string.
-    #[arg(long)]
-    mongodb: String,
-    #[arg(long)]
-    database: String,
-    #[arg(long)]
-    collection: String,
+    #[command(flatten)]
+    stream: Stream,
+    #[command(flatten)]
+    namespace: Namespace,
 }
 
 /// Where the past begins, for the driver and for a client.
@@ -46,12 +38,11 @@ struct Beginning {
 /// Remembers where it stands now, says so, and reads so many events from there on, in the way that an order says:
 /// `replies`, `driver`, or `client`, and a number.
 pub(crate) async fn run(options: Options) -> Result<()> {
-    let client = Client::with_uri_str(&options.mongodb).await.context("MongoDB's address")?;
-    let collection = client.database(&options.database).collection::<Document>(&options.collection);
-    let hello = client.database("admin").run_command(doc! { "hello": 1 }).await?;
+    let collection = options.namespace.open(8).await?;
+    let hello = collection.client().database("admin").run_command(doc! { "hello": 1 }).await?;
     let beginning = Beginning {
         time: hello.get_timestamp("operationTime").context("MongoDB tells no operationTime")?,
-        position: present(&options).await?,
+        position: present(&options.stream).await?,
     };
     let mut orders = orders();
     println!("{}", json!({}));
@@ -63,7 +54,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
             match way {
                 "replies" => replies(&collection, &beginning, events).await,
                 "driver" => driver(&collection, &beginning, events).await,
-                "client" => as_client(&options, &beginning, events).await,
+                "client" => as_client(&options.stream, &beginning, events).await,
                 other => bail!("{other}: not a way to read"),
             }
         };
@@ -108,9 +99,9 @@ async fn driver(collection: &Collection<Document>, beginning: &Beginning, events
 }
 
 /// A client that resumes.
-async fn as_client(options: &Options, beginning: &Beginning, events: u64) -> Result<()> {
-    let path = format!("{}?resumeAfter={}", options.path, beginning.position);
-    let mut socket = Socket::open(&options.server, path, Some("tailrace.v1.json")).await?;
+async fn as_client(stream: &Stream, beginning: &Beginning, events: u64) -> Result<()> {
+    let path = format!("{}?resumeAfter={}", stream.path, beginning.position);
+    let mut socket = Socket::open(&stream.server, path, Some("tailrace.v1.json")).await?;
     let (mut buffer, mut next) = (buffer(), Next::default());
     while next.0 < events {
         let bytes = poll_fn(|polled| {
@@ -125,8 +116,8 @@ async fn as_client(options: &Options, beginning: &Beginning, events: u64) -> Res
 }
 
 /// The position with which a stream begins now.
-async fn present(options: &Options) -> Result<String> {
-    let mut socket = Socket::open(&options.server, options.path.clone(), Some("tailrace.v1.json")).await?;
+async fn present(stream: &Stream) -> Result<String> {
+    let mut socket = Socket::open(&stream.server, stream.path.clone(), Some("tailrace.v1.json")).await?;
     let mut buffer = buffer();
     let mut found = None;
     while found.is_none() {

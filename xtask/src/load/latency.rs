@@ -2,92 +2,66 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context as Polled, Poll, ready};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use bson::{Document, RawDocumentBuf};
+use bson::RawDocumentBuf;
 use clap::Args;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use mongodb::Client;
+use futures_util::TryStreamExt as _;
 use mongodb::options::FullDocumentType;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
-use tokio::time::{Instant, sleep};
 
+use super::crowd::{self, Taker};
+use super::endpoints::{Namespace, Stream};
 use super::frames::written_at;
-use super::socket::{AT_ONCE, Socket, buffer};
-use super::{now, orders};
+use super::socket::{Language, Socket, buffer};
+use super::volley::PATIENCE;
+use super::{now, orders, patiently};
 
 /// How long the last events may be on their way when they are asked for.
 const BEHIND: Duration = Duration::from_secs(5);
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// The server, as `http://host:port`.
-    #[arg(long)]
-    server: String,
-    /// The address of the stream.
-    #[arg(long)]
-    path: String,
+    #[command(flatten)]
+    stream: Stream,
     /// How many clients.
     #[arg(long)]
     count: usize,
-    /// MongoDB's connection string.
-    #[arg(long)]
-    mongodb: String,
-    #[arg(long)]
-    database: String,
-    #[arg(long)]
-    collection: String,
+    #[command(flatten)]
+    namespace: Namespace,
 }
 
-/// Opens all of them, says so, and answers each `take` with what each added to the driver's own since the last order, which
-/// may be `forget`.
+/// Opens all of them, and says so. `forget` is answered once an event has come to all; `take` with what the clients added to
+/// the driver's own times since then.
 pub(crate) async fn run(options: Options) -> Result<()> {
     let mut orders = orders();
     let (seen, mut by_cursor) = mpsc::unbounded_channel();
-    let of_cursor = (options.mongodb, options.database, options.collection);
+    let namespace = options.namespace;
     // In a thread of its own: it does not wait until a thousand sockets are read.
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (mongodb, database, collection) = of_cursor;
-        runtime.block_on(follow(&mongodb, &database, &collection, &seen))
+        runtime.block_on(follow(&namespace, &seen))
     });
     by_cursor.recv().await.context("the driver's change stream")?;
-    let sockets: Vec<Socket> = stream::iter(0..options.count)
-        .map(|_| Socket::open(&options.server, options.path.clone(), None))
-        .buffer_unordered(AT_ONCE)
-        .try_collect()
-        .await?;
+    let sockets = crowd::open(&options.stream, Language::Events, options.count).await?;
     let taken = Rc::new(RefCell::new(Taken { buffer: buffer(), came: HashMap::new(), ended: 0 }));
-    let readers = LocalSet::new();
-    for mut socket in sockets {
-        let taken = Rc::clone(&taken);
-        readers.spawn_local(async move {
-            while poll_fn(|polled| taken.borrow_mut().poll(&mut socket, polled))
-                .await
-                .is_ok_and(|goes_on| goes_on)
-            {}
-            taken.borrow_mut().ended += 1;
-        });
-    }
+    let readers = crowd::read(sockets, &taken);
     println!("{}", json!({ "connected": options.count }));
     readers
         .run_until(async {
             while let Some(order) = orders.recv().await {
-                let mut cursor = Vec::new();
-                while let Ok(seen) = by_cursor.try_recv() {
-                    cursor.push(seen);
+                if order == "forget" {
+                    taken.borrow_mut().came.clear();
+                    patiently(PATIENCE, || taken.borrow().has_one(options.count)).await;
                 }
+                let cursor: Vec<Seen> = std::iter::from_fn(|| by_cursor.try_recv().ok()).collect();
                 // Of what is forgotten some may have come before an earlier order: nobody waits for all of it.
-                let patience = if order == "forget" { Duration::ZERO } else { BEHIND };
-                let deadline = Instant::now() + patience;
-                while !taken.borrow().has_all(&cursor, options.count) && Instant::now() < deadline {
-                    sleep(Duration::from_millis(2)).await;
+                if order != "forget" {
+                    patiently(BEHIND, || taken.borrow().has_all(&cursor, options.count)).await;
                 }
                 println!("{}", taken.borrow_mut().added(&cursor, options.count));
             }
@@ -104,14 +78,8 @@ struct Seen {
 }
 
 /// Tells of each event when the driver hands it out, and first of all that it is open.
-async fn follow(
-    mongodb: &str,
-    database: &str,
-    collection: &str,
-    seen: &mpsc::UnboundedSender<Seen>,
-) -> Result<()> {
-    let client = Client::with_uri_str(mongodb).await?;
-    let collection = client.database(database).collection::<Document>(collection);
+async fn follow(namespace: &Namespace, seen: &mpsc::UnboundedSender<Seen>) -> Result<()> {
+    let collection = namespace.open(2).await?;
     let events = collection.watch().full_document(FullDocumentType::UpdateLookup).await?;
     let mut events = events.with_type::<RawDocumentBuf>();
     seen.send(Seen { at: 0, now: 0 })?;
@@ -131,7 +99,7 @@ struct Taken {
     ended: usize,
 }
 
-impl Taken {
+impl Taker for Taken {
     fn poll(&mut self, socket: &mut Socket, polled: &mut Polled<'_>) -> Poll<Result<bool>> {
         let came = &mut self.came;
         let bytes = ready!(socket.poll_messages(polled, &mut self.buffer, |event| {
@@ -140,6 +108,17 @@ impl Taken {
             Ok(())
         }))?;
         Poll::Ready(Ok(bytes > 0))
+    }
+
+    fn ended(&mut self) {
+        self.ended += 1;
+    }
+}
+
+impl Taken {
+    /// Whether some event has come to all clients.
+    fn has_one(&self, count: usize) -> bool {
+        self.came.values().any(|came| came.len() >= count)
     }
 
     fn has_all(&self, cursor: &[Seen], count: usize) -> bool {

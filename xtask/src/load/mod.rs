@@ -5,9 +5,11 @@
 
 mod answer;
 mod attack;
+mod crowd;
 mod cursors;
 mod delays;
 mod door;
+mod endpoints;
 mod floor;
 mod frames;
 mod ingest;
@@ -20,11 +22,14 @@ mod upgrades;
 mod volley;
 mod writer;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use tokio::sync::mpsc;
+
+/// How long between two looks at what changes in this process.
+const POLL: Duration = Duration::from_millis(2);
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -86,6 +91,14 @@ fn orders() -> mpsc::UnboundedReceiver<String> {
         }
     });
     receiver
+}
+
+/// Waits until it is so, and no longer than this.
+async fn patiently(within: Duration, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + within;
+    while !is_so() && Instant::now() < deadline {
+        tokio::time::sleep(POLL).await;
+    }
 }
 
 /// Microseconds since 1970.

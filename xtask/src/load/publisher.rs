@@ -1,7 +1,5 @@
 //! Publishes through a server that takes events from its clients.
 
-use std::time::Instant;
-
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum};
 use http::StatusCode;
@@ -69,13 +67,7 @@ impl Publisher {
             // It does not leave a connection open over which nothing is asked.
             self.stream = connect(&self.options).await?;
         }
-        let mut next = Instant::now();
-        for events in volley.batches() {
-            self.publish(events).await?;
-            next = Instant::max(next + volley.every, Instant::now());
-            tokio::time::sleep_until(next.into()).await;
-        }
-        Ok(())
+        volley.fire(async |events| self.publish(events).await).await
     }
 
     async fn publish(&mut self, events: u32) -> Result<()> {

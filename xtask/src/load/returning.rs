@@ -6,17 +6,18 @@ use std::rc::Rc;
 use std::task::{Context as Polled, Poll, ready};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
 
+use super::endpoints::Stream;
 use super::frames::{kind, number, position};
-use super::orders;
 use super::socket::{Socket, buffer};
 use super::volley::PATIENCE;
+use super::{orders, patiently};
 
 /// Handshakes under way at once.
 const AT_ONCE: usize = 128;
@@ -25,12 +26,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// The server, as `http://host:port`.
-    #[arg(long)]
-    server: String,
-    /// The address of the stream.
-    #[arg(long)]
-    path: String,
+    #[command(flatten)]
+    stream: Stream,
     /// How many clients.
     #[arg(long)]
     count: usize,
@@ -80,19 +77,19 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     }
     clients
         .run_until(async {
-            while !crowd.borrow().are_all_there() {
-                sleep(PAUSE).await;
-            }
+            patiently(PATIENCE, || crowd.borrow().are_all_there()).await;
+            ensure!(
+                crowd.borrow().are_all_there(),
+                "not all clients are let in: {}",
+                crowd.borrow_mut().summary()
+            );
             println!("{}", json!({ "connected": options.count }));
             while let Some(order) = orders.recv().await {
                 match order.strip_prefix("await ") {
                     None => crowd.borrow_mut().mark(),
                     Some(number) => {
                         let number = number.parse()?;
-                        let deadline = Instant::now() + PATIENCE;
-                        while !crowd.borrow().have_all(number) && Instant::now() < deadline {
-                            sleep(Duration::from_millis(5)).await;
-                        }
+                        patiently(PATIENCE, || crowd.borrow().have_all(number)).await;
                     }
                 }
                 println!("{}", crowd.borrow_mut().summary());
@@ -107,10 +104,11 @@ async fn follow(options: &Options, crowd: &RefCell<Crowd>, handshakes: &Semaphor
         let place = handshakes.acquire().await;
         let position = String::from_utf8_lossy(&crowd.borrow().clients[number].position).into_owned();
         let path = match position.as_str() {
-            "" => options.path.clone(),
-            position => format!("{}?resumeAfter={position}", options.path),
+            "" => options.stream.path.clone(),
+            position => format!("{}?resumeAfter={position}", options.stream.path),
         };
-        let Ok(mut socket) = Socket::open(&options.server, path, Some("tailrace.v1.json")).await else {
+        let Ok(mut socket) = Socket::open(&options.stream.server, path, Some("tailrace.v1.json")).await
+        else {
             crowd.borrow_mut().refused += 1;
             sleep(PAUSE).await;
             continue;

@@ -12,8 +12,6 @@ use tokio::net::TcpStream;
 
 use super::frames::{Frame, PONG, first, text};
 
-/// Handshakes under way at once.
-pub(super) const AT_ONCE: usize = 64;
 /// What is read at once.
 const BUFFER: usize = 64 * 1024;
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use tokio::time::Instant;
 
 use super::now;
 
@@ -26,6 +27,17 @@ impl Volley {
             numbers.split(' ').map(str::parse).collect::<Result<_, _>>().with_context(|| order.to_owned())?;
         let [events, batch, micros] = numbers[..] else { anyhow::bail!("{order}: expected three numbers") };
         Ok(Some(Self { events, batch: batch.max(1), every: Duration::from_micros(micros.into()) }))
+    }
+
+    /// Sends it, so many together as `send` is given.
+    pub(super) async fn fire(self, mut send: impl AsyncFnMut(u32) -> Result<()>) -> Result<()> {
+        let mut next = Instant::now();
+        for events in self.batches() {
+            send(events).await?;
+            next = Instant::max(next + self.every, Instant::now());
+            tokio::time::sleep_until(next).await;
+        }
+        Ok(())
     }
 
     /// How many there are in each that go together.

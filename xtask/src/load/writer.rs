@@ -1,25 +1,22 @@
 //! Inserts: at a steady rate, or so many.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use bson::{Document, doc};
 use clap::Args;
-use mongodb::{Client, Collection};
+use mongodb::Collection;
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{now, orders, volley::Volley};
+use super::endpoints::Namespace;
+use super::volley::Volley;
+use super::{now, orders};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// MongoDB's connection string.
-    #[arg(long)]
-    mongodb: String,
-    #[arg(long)]
-    database: String,
-    #[arg(long)]
-    collection: String,
+    #[command(flatten)]
+    namespace: Namespace,
     /// Inserts a second.
     #[arg(long, default_value_t = 1)]
     rate: u32,
@@ -37,8 +34,7 @@ pub(crate) struct Options {
 /// Writes from each `go` to the next `stop`, and each volley at once. The answer to `stop` tells how many documents there are
 /// by then.
 pub(crate) async fn run(options: Options) -> Result<()> {
-    let client = Client::with_uri_str(&options.mongodb).await.context("MongoDB's address")?;
-    let collection = client.database(&options.database).collection::<Document>(&options.collection);
+    let collection = options.namespace.open(4).await?;
     let mut writer =
         Writer { collection, names: options.names, padding: "x".repeat(options.padding), written: 0 };
     let mut ticks = interval(Duration::from_secs(1) * options.batch / options.rate);
@@ -52,7 +48,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
             order = orders.recv() => {
                 let Some(order) = order else { return Ok(()) };
                 match Volley::of_order(&order)? {
-                    Some(volley) => writer.fire(volley).await?,
+                    Some(volley) => volley.fire(async |batch| writer.write(batch).await).await?,
                     None => goes = order == "go",
                 }
                 println!("{}", json!({ "written": writer.written }));
@@ -79,16 +75,6 @@ impl Writer {
         });
         self.collection.insert_many(documents).await.context("an insert")?;
         self.written += i64::from(batch);
-        Ok(())
-    }
-
-    async fn fire(&mut self, volley: Volley) -> Result<()> {
-        let mut next = Instant::now();
-        for batch in volley.batches() {
-            self.write(batch).await?;
-            next = Instant::max(next + volley.every, Instant::now());
-            tokio::time::sleep_until(next.into()).await;
-        }
         Ok(())
     }
 }
