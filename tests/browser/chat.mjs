@@ -4,12 +4,9 @@
 // `http://host:port/db`), TAILRACE_CHROMIUM (the program), and TAILRACE_SCREENSHOT (a PNG to write; optional). It prints
 // `restart` when the backend is to be restarted, waits for a line on its standard input, and prints `done` when all held.
 
-import { createServer } from 'node:http';
-import { readFile, writeFile } from 'node:fs/promises';
-import { extname } from 'node:path';
+import { writeFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
-import { chromium } from 'playwright-core';
+import { file, launch, serve } from './page.mjs';
 
 const { TAILRACE_API_URL: api, TAILRACE_CHROMIUM: executablePath, TAILRACE_SCREENSHOT: screenshot } = process.env;
 if (!api || !executablePath) throw new Error('TAILRACE_API_URL and TAILRACE_CHROMIUM are not set: run `cargo xtask test chat`');
@@ -18,27 +15,13 @@ if (!api || !executablePath) throw new Error('TAILRACE_API_URL and TAILRACE_CHRO
 const SHOWN_WITHIN = 1_000;
 /** Reconnecting waits for the backend, and for a jittered pause. */
 const BACK_WITHIN = 40_000;
-const FLAGS = [
-  '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-  '--disable-component-update', '--disable-sync',
-];
-const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml' };
 
 const folder = new URL('../../examples/chat/', import.meta.url);
-const server = createServer(async (request, response) => {
-  const name = new URL(request.url, 'http://page').pathname.slice(1) || 'index.html';
-  try {
-    const body = await readFile(fileURLToPath(new URL(name, folder)));
-    response.writeHead(200, { 'content-type': TYPES[extname(name)] ?? 'application/octet-stream' }).end(body);
-  } catch {
-    response.writeHead(404).end();
-  }
-});
-await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-const address = `http://127.0.0.1:${server.address().port}/?api=${encodeURIComponent(api)}`;
+const site = await serve((path) => file(path.slice(1) || 'index.html', folder));
+const address = `${site}/?api=${encodeURIComponent(api)}`;
 
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-const browser = await chromium.launch({ executablePath, headless: true, args: FLAGS });
+const browser = await launch(executablePath);
 try {
   const uji = await join('Uji', { width: 880, height: 720 });
   const noor = await join('Noor', { width: 390, height: 720 }, true);
@@ -62,7 +45,6 @@ try {
   console.log('done');
 } finally {
   await browser.close();
-  server.close();
 }
 process.exit(0);
 

@@ -5,34 +5,14 @@
 // as lines on standard input; each is answered by a line of JSON when it is done. The end of the input ends it.
 
 import { createHmac } from 'node:crypto';
-import { createServer } from 'node:http';
-import { readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
-import { chromium } from 'playwright-core';
+import { emptyWithClient, launch, serve } from './page.mjs';
 
 const { TAILRACE_CHROMIUM: executablePath, TAILRACE_STREAM: stream, TAILRACE_TOKENS: tokens } = process.env;
 if (!executablePath || !stream) throw new Error('TAILRACE_CHROMIUM and TAILRACE_STREAM are not set: run `cargo xtask test chromium`');
 
-const FLAGS = [
-  '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-  '--disable-component-update', '--disable-sync',
-];
-const CLIENT = new URL('../../clients/js/dist/', import.meta.url);
-
-/** The page's own server: an empty page, the client, and where one logs in. */
-const site = createServer(async (request, response) => {
-  const path = new URL(request.url, 'http://page').pathname;
-  try {
-    if (path === '/') return response.writeHead(200, { 'content-type': 'text/html' }).end('<!doctype html><title>A tab</title>');
-    if (path === '/token') return response.writeHead(200, { 'cache-control': 'no-store' }).end(token());
-    const file = await readFile(fileURLToPath(new URL(path.replace(/^\/tailrace\//, './'), CLIENT)));
-    response.writeHead(200, { 'content-type': 'text/javascript' }).end(file);
-  } catch {
-    response.writeHead(404).end();
-  }
-});
-await new Promise((resolve) => site.listen(0, '127.0.0.1', resolve));
+// Where one logs in, too.
+const site = await serve(async (path) => (path === '/token' ? { type: 'text/plain', body: token() } : emptyWithClient(path)));
 
 /** One that is good for a few seconds (RFC 7519; HS256). */
 function token() {
@@ -44,12 +24,12 @@ function token() {
   return `${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`;
 }
 
-const browser = await chromium.launch({ executablePath, headless: true, args: FLAGS });
+const browser = await launch(executablePath);
 const devtools = await browser.newBrowserCDPSession();
 const context = await browser.newContext();
 const page = await context.newPage();
 page.on('pageerror', (error) => console.error(error.stack));
-await page.goto(`http://127.0.0.1:${site.address().port}/`);
+await page.goto(`${site}/`);
 await page.evaluate(follow, { stream, tokens: tokens && JSON.parse(tokens) });
 
 /** Runs in the page. */

@@ -68,10 +68,18 @@ pub async fn soon<T>(what: &str, come: impl Future<Output = T>) -> T {
 /// # Panics
 /// When it does not become so soon.
 pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
-    soon(what, async {
+    until_within(SOON, what, is_so).await;
+}
+
+/// The same, of what takes its time.
+///
+/// # Panics
+/// When it does not become so within this time.
+pub async fn until_within(within: Duration, what: &str, is_so: impl AsyncFn() -> bool) {
+    let asking = async {
         while !is_so().await {
             tokio::time::sleep(parts::process::POLL).await;
         }
-    })
-    .await;
+    };
+    tokio::time::timeout(within, asking).await.unwrap_or_else(|_| panic!("{what}: not within {within:?}"));
 }
