@@ -41,6 +41,22 @@ pub fn bytes(value: &Bson) -> Vec<u8> {
     document.to_vec().expect("a value is BSON")
 }
 
+/// The same value with one NaN of each type: text has no sign for it (specification "Extended JSON").
+pub fn with_plain_nan(value: &Bson) -> Bson {
+    match value {
+        Bson::Double(number) if number.is_nan() => Bson::Double(f64::NAN),
+        // IEEE 754, 3.5.2: five bits behind the sign say that it is no number.
+        Bson::Decimal128(number) if number.bytes()[15] & 0x7c == 0x7c => {
+            Bson::Decimal128("NaN".parse().expect("a decimal"))
+        }
+        Bson::Document(document) => {
+            Bson::Document(document.iter().map(|(key, value)| (key.clone(), with_plain_nan(value))).collect())
+        }
+        Bson::Array(values) => Bson::Array(values.iter().map(with_plain_nan).collect()),
+        other => other.clone(),
+    }
+}
+
 /// The same value as forms without types for whole numbers show it: the smallest type that holds it.
 pub fn narrowed(value: &Bson) -> Bson {
     match value {
