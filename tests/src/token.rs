@@ -4,10 +4,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use hmac::{Hmac, KeyInit, Mac};
 use parts::deployment::{JWT_AUDIENCE, JWT_SECRET};
 use serde_json::{Value, json};
-use sha2::Sha256;
+use sha2::{Sha256, Sha384, Sha512};
 
 /// A token that the guarded servers accept, for ten minutes, with these claims besides.
 pub fn valid(claims: &Value) -> String {
@@ -28,15 +28,30 @@ pub fn with_defaults(claims: &Value) -> Value {
 
 /// These claims, signed with HMAC and SHA-256 under any secret.
 pub fn hs256(secret: &[u8], claims: &Value) -> String {
-    signed(&json!({ "alg": "HS256", "typ": "JWT" }), claims, |input| hmac_sha256(secret, input))
+    hs("HS256", secret, claims)
+}
+
+/// These claims, signed by one of the algorithms of RFC 7518, section 3.2.
+///
+/// # Panics
+/// When it is none of them.
+pub fn hs(algorithm: &str, secret: &[u8], claims: &Value) -> String {
+    let sign = match algorithm {
+        "HS256" => hmac_sha256,
+        "HS384" => hmac_of::<Hmac<Sha384>>,
+        "HS512" => hmac_of::<Hmac<Sha512>>,
+        other => panic!("{other}: not one of HS256, HS384, HS512"),
+    };
+    signed(&json!({ "alg": algorithm, "typ": "JWT" }), claims, |input| sign(secret, input))
 }
 
 /// The signature of HS256, for headers that say other things.
-///
-/// # Panics
-/// Never: HMAC takes a key of any length.
 pub fn hmac_sha256(secret: &[u8], input: &[u8]) -> Vec<u8> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes a key of any length");
+    hmac_of::<Hmac<Sha256>>(secret, input)
+}
+
+fn hmac_of<M: Mac + KeyInit>(secret: &[u8], input: &[u8]) -> Vec<u8> {
+    let mut mac = <M as KeyInit>::new_from_slice(secret).expect("HMAC takes a key of any length");
     mac.update(input);
     mac.finalize().into_bytes().to_vec()
 }

@@ -258,32 +258,6 @@ async fn numbered(database: &Database, n: i64) {
     database.mongo.collection::<Document>("log").insert_one(document).await.expect("the insert");
 }
 
-async fn opened(server: &str, form: Form, path: &str, position: Option<&str>) -> Wire {
-    let wire = Wire::open(server, form, path, position).await.expect("an answer");
-    wire.unwrap_or_else(|refused| panic!("{form:?} is refused: {refused:?}"))
-}
-
-/// What comes next that is neither a ping nor a keepalive.
-async fn heeded(wire: &mut Wire) -> Told {
-    let next = async {
-        loop {
-            match wire.next().await.expect("the connection holds") {
-                Told::Nothing => {}
-                Told::Notice(what, _) if ["ready", "keepalive", "id"].contains(&what.as_str()) => {}
-                told => return told,
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), next).await.expect("something comes")
-}
-
-async fn number(wire: &mut Wire) -> (i64, String) {
-    match heeded(wire).await {
-        Told::Number { n, position, .. } => (n, position),
-        told => panic!("a number was expected, and this came: {told:?}"),
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_whose_position_the_oplog_has_forgotten_is_told_so() {
     bounded(async {
@@ -302,31 +276,31 @@ async fn a_client_whose_position_the_oplog_has_forgotten_is_told_so() {
         // On one stream somebody stays, and on the other nobody does.
         let staying = database.path("log/_streams/all");
         let left = database.path("log/_streams/mine?avars={%22above%22:0}");
-        let mut stays = opened(&server, Form::V1Json, &staying, None).await;
+        let mut stays = Wire::opened(&server, Form::V1Json, &staying, None).await;
         let mut away = Vec::new();
         for path in [&staying, &left] {
             for form in Form::ALL {
-                away.push((path, form, opened(&server, form, path, None).await));
+                away.push((path, form, Wire::opened(&server, form, path, None).await));
             }
         }
         numbered(&database, 1).await;
         let mut positions = Vec::new();
         for (path, form, mut wire) in away {
-            let (n, position) = number(&mut wire).await;
+            let (n, position) = wire.number().await;
             assert_eq!(n, 1);
             positions.push((path, form, position));
         }
-        assert_eq!(number(&mut stays).await.0, 1);
+        assert_eq!(stays.number().await.0, 1);
         numbered(&database, 2).await;
-        assert_eq!(number(&mut stays).await.0, 2);
+        assert_eq!(stays.number().await.0, 2);
 
         let started = Instant::now();
         let written = forgets_all(&database).await;
         step(started, &format!("the oplog has forgotten, after {written} MB"));
         let mut n = 2;
         for (path, form, position) in positions {
-            let mut wire = opened(&server, form, path, Some(&position)).await;
-            let told = heeded(&mut wire).await;
+            let mut wire = Wire::opened(&server, form, path, Some(&position)).await;
+            let told = wire.heeded().await;
             let position = match (form, told) {
                 (Form::V1Json | Form::V1Bson, Told::Notice(what, position)) if what == "gap" => {
                     Some(position)
@@ -335,14 +309,14 @@ async fn a_client_whose_position_the_oplog_has_forgotten_is_told_so() {
                 (_, told) => panic!("{form:?} on {path}: a gap was expected, and this came: {told:?}"),
             };
             // Told, it loads anew, and goes on: on the same socket, behind the gap, or from now on.
-            let mut again = opened(&server, form, path, position.as_deref()).await;
+            let mut again = Wire::opened(&server, form, path, position.as_deref()).await;
             n += 1;
             numbered(&database, n).await;
-            assert_eq!(number(&mut again).await.0, n, "{form:?} on {path}");
+            assert_eq!(again.number().await.0, n, "{form:?} on {path}");
             if position.is_some() {
-                assert_eq!(number(&mut wire).await.0, n, "{form:?} on {path}: the socket lives on");
+                assert_eq!(wire.number().await.0, n, "{form:?} on {path}: the socket lives on");
             }
-            assert_eq!(number(&mut stays).await.0, n, "who stayed has no gap");
+            assert_eq!(stays.number().await.0, n, "who stayed has no gap");
         }
     })
     .await;
@@ -371,7 +345,7 @@ async fn who_does_not_read_is_closed_as_too_slow_and_slows_nobody() {
         let without = crowd.take_delays();
         let before = backend.resident().expect("its memory");
 
-        let mut slow = opened(&backend.url(), Form::V1Json, &path, None).await;
+        let mut slow = Wire::opened(&backend.url(), Form::V1Json, &path, None).await;
         let began = writer.written();
         let mut most = before;
         while writer.written() < began + FULL / PADDING {
@@ -389,10 +363,10 @@ async fn who_does_not_read_is_closed_as_too_slow_and_slows_nobody() {
         assert!(grown < MEMORY, "the memory grows by {grown} bytes");
 
         // It reads what was in the queue, and is told.
-        let (mut next, mut from) = number(&mut slow).await;
+        let (mut next, mut from) = slow.number().await;
         let first = next;
         let reason = loop {
-            match heeded(&mut slow).await {
+            match slow.heeded().await {
                 Told::Number { n, position, .. } => {
                     assert_eq!(n, next + 1);
                     (next, from) = (n, position);
@@ -407,9 +381,9 @@ async fn who_does_not_read_is_closed_as_too_slow_and_slows_nobody() {
         step(started, &format!("the slow one read {} numbers, then: 4003 {reason}", next - first + 1));
         let written = writer.end().await;
         assert!(next < written);
-        let mut slow = opened(&backend.url(), Form::V1Json, &path, Some(&from)).await;
+        let mut slow = Wire::opened(&backend.url(), Form::V1Json, &path, Some(&from)).await;
         for n in next + 1..=written {
-            assert_eq!(number(&mut slow).await.0, n);
+            assert_eq!(slow.number().await.0, n);
         }
         crowd.all_have(written).await;
         let verdict = crowd.disperse();
@@ -428,31 +402,31 @@ async fn who_comes_back_and_does_not_read_holds_up_nobody_who_comes_back_too() {
         let backend = backend(options).await;
         let database = declared(&backend, &set.uri()).await;
         let path = database.path("log/_streams/all");
-        let mut first = opened(&backend.url(), Form::V1Json, &path, None).await;
+        let mut first = Wire::opened(&backend.url(), Form::V1Json, &path, None).await;
         numbered(&database, 0).await;
-        let (_, position) = number(&mut first).await;
+        let (_, position) = first.number().await;
         let writer = Writer::start(&set.uri(), &database, "log", 500, 8 * 1024).await;
         writer.goes_on_for(1500).await;
         let written = writer.end().await;
 
         let started = Instant::now();
-        let mut idle = opened(&backend.url(), Form::V1Json, &path, Some(&position)).await;
-        let mut reads = opened(&backend.url(), Form::V1Json, &path, Some(&position)).await;
+        let mut idle = Wire::opened(&backend.url(), Form::V1Json, &path, Some(&position)).await;
+        let mut reads = Wire::opened(&backend.url(), Form::V1Json, &path, Some(&position)).await;
         for n in 1..=written {
-            assert_eq!(number(&mut reads).await.0, n);
+            assert_eq!(reads.number().await.0, n);
         }
         step(started, "who reads has everything");
         assert!(started.elapsed() < Duration::from_secs(8), "who does not read holds up who does");
         // And when it reads, it gets everything too, with as many returns as it needs.
         let (mut next, mut from) = (1, position);
         while next <= written {
-            match heeded(&mut idle).await {
+            match idle.heeded().await {
                 Told::Number { n, position, .. } => {
                     assert_eq!(n, next);
                     (next, from) = (n + 1, position);
                 }
                 Told::Close(4003, _) => {
-                    idle = opened(&backend.url(), Form::V1Json, &path, Some(&from)).await;
+                    idle = Wire::opened(&backend.url(), Form::V1Json, &path, Some(&from)).await;
                 }
                 told => panic!("{told:?}"),
             }
@@ -471,7 +445,7 @@ async fn an_event_larger_than_the_queue_reaches_a_client_that_reads() {
         let path = database.path("log/_streams/all");
         let mut wires = Vec::new();
         for form in Form::ALL {
-            wires.push(opened(&backend.url(), form, &path, None).await);
+            wires.push(Wire::opened(&backend.url(), form, &path, None).await);
         }
         let mut positions = Vec::new();
         for n in 1..=3_i64 {
@@ -479,7 +453,7 @@ async fn an_event_larger_than_the_queue_reaches_a_client_that_reads() {
             database.mongo.collection::<Document>("log").insert_one(document).await.expect("the insert");
             positions.clear();
             for wire in &mut wires {
-                let (came, position) = number(wire).await;
+                let (came, position) = wire.number().await;
                 assert_eq!(came, n);
                 positions.push(position);
             }
@@ -490,9 +464,9 @@ async fn an_event_larger_than_the_queue_reaches_a_client_that_reads() {
             database.mongo.collection::<Document>("log").insert_one(document).await.expect("the insert");
         }
         for (form, position) in Form::ALL.into_iter().zip(positions) {
-            let mut wire = opened(&backend.url(), form, &path, Some(&position)).await;
+            let mut wire = Wire::opened(&backend.url(), form, &path, Some(&position)).await;
             for n in 4..=6 {
-                assert_eq!(number(&mut wire).await.0, n, "{form:?}");
+                assert_eq!(wire.number().await.0, n, "{form:?}");
             }
         }
     })
@@ -529,7 +503,8 @@ impl Vanishing {
         let backend = backend(options).await;
         let database = declared(&backend, &set.uri()).await;
         // Somebody stays, so that the source does.
-        let stays = opened(&backend.url(), Form::V1Json, &database.path("log/_streams/all"), None).await;
+        let stays =
+            Wire::opened(&backend.url(), Form::V1Json, &database.path("log/_streams/all"), None).await;
         let files = backend.open_files().expect("its files");
         Self { backend, database, stays, written: 0, clients, files, usual: 0, _set: set }
     }
@@ -537,7 +512,7 @@ impl Vanishing {
     async fn write(&mut self) {
         self.written += 1;
         numbered(&self.database, self.written).await;
-        assert_eq!(number(&mut self.stays).await.0, self.written);
+        assert_eq!(self.stays.number().await.0, self.written);
     }
 
     /// How many clients it still has, but for a connection to MongoDB more or less.

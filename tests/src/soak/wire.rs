@@ -1,5 +1,7 @@
 //! One connection of a client, in any form: what it is told, with as little work as possible.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, bail};
 use bson::RawDocument;
 use futures_util::StreamExt as _;
@@ -12,6 +14,9 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::event_source;
+
+/// How long what has to come may take.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How a client asks for its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,6 +128,43 @@ impl Wire {
             WebSocketConfig::default().read_buffer_size(4096).max_message_size(None).max_frame_size(None);
         let socket = WebSocketStream::from_partially_read(stream, read, Role::Client, Some(config)).await;
         Ok(Ok(Self::WebSocket(form, Box::new(socket))))
+    }
+
+    /// Opens one that nobody refuses.
+    ///
+    /// # Panics
+    /// When it does not open.
+    pub async fn opened(server: &str, form: Form, path: &str, position: Option<&str>) -> Self {
+        let wire = Self::open(server, form, path, position).await.expect("an answer");
+        wire.unwrap_or_else(|refused| panic!("{form:?} is refused: {refused:?}"))
+    }
+
+    /// What comes next that is neither a ping nor a keepalive.
+    ///
+    /// # Panics
+    /// When nothing comes for long, or the connection ends without a close.
+    pub async fn heeded(&mut self) -> Told {
+        let next = async {
+            loop {
+                match self.next().await.expect("the connection holds") {
+                    Told::Nothing => {}
+                    Told::Notice(what, _) if ["ready", "keepalive", "id"].contains(&what.as_str()) => {}
+                    told => return told,
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, next).await.expect("something comes")
+    }
+
+    /// The number that comes next, and the position behind it.
+    ///
+    /// # Panics
+    /// When something else comes.
+    pub async fn number(&mut self) -> (i64, String) {
+        match self.heeded().await {
+            Told::Number { n, position, .. } => (n, position),
+            told => panic!("a number was expected, and this came: {told:?}"),
+        }
     }
 
     /// What comes next; an error is a connection that ended without a close.
