@@ -4,16 +4,17 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use tokio_tungstenite::tungstenite::protocol::frame::{
-    Frame as WireFrame,
+    FrameHeader,
     coding::{Data, OpCode},
 };
 
-use crate::event::{Event, Form, Frame};
+use crate::event::{Encoded, Event, Form, Frame};
 
 /// Events in their order, for everybody whom they concern.
 #[derive(Debug)]
 pub(crate) struct Batch {
     events: Vec<Arc<Event>>,
+    is_for_all: bool,
     // Few forms are in use at one time, most often one.
     made: Mutex<Vec<(Form, Option<Frames>)>>,
     written_at: OnceLock<i64>,
@@ -36,8 +37,15 @@ pub(crate) struct Figures {
 }
 
 impl Batch {
+    /// Events that may be in other batches as well: each is encoded once, and kept in its form.
     pub(crate) fn new(events: Vec<Arc<Event>>) -> Self {
-        Self { events, made: Mutex::default(), written_at: OnceLock::new() }
+        Self { events, is_for_all: false, made: Mutex::default(), written_at: OnceLock::new() }
+    }
+
+    /// All events for everybody. Many of them are encoded one behind the other, and none is kept in that form by itself: whoever
+    /// does not get the whole batch is one who lags.
+    pub(crate) fn for_all(events: Vec<Arc<Event>>) -> Self {
+        Self { is_for_all: true, ..Self::new(events) }
     }
 
     fn written_at(&self) -> i64 {
@@ -63,17 +71,31 @@ impl Batch {
     fn make(&self, form: Form) -> Option<Frames> {
         let mut bytes = Vec::new();
         let mut figures = Figures::default();
-        for event in &self.events {
-            let Some(frame) = event.encoded(form).ok()? else { continue };
+        let mut frame = |message: &[u8], kind| {
             figures.events += 1;
-            figures.bytes += frame.len() as u64;
-            let kind = match frame {
-                Frame::Text(_) => Data::Text,
-                Frame::Binary(_) => Data::Binary,
-            };
-            let frame = WireFrame::message(frame.into_bytes(), OpCode::Data(kind), true);
-            bytes.reserve_exact(frame.len());
-            frame.format(&mut bytes).ok()?;
+            figures.bytes += message.len() as u64;
+            let head = FrameHeader { opcode: OpCode::Data(kind), ..FrameHeader::default() };
+            head.format(message.len() as u64, &mut bytes).ok()?;
+            bytes.extend_from_slice(message);
+            Some(())
+        };
+        // One for all events.
+        let mut text = String::new();
+        for event in &self.events {
+            if self.is_for_all && self.events.len() > 1 {
+                text.clear();
+                match event.encode(form, &mut text).ok()? {
+                    Encoded::Text => frame(text.as_bytes(), Data::Text)?,
+                    Encoded::Binary(document) => frame(document.as_bytes(), Data::Binary)?,
+                    Encoded::Nothing => {}
+                }
+            } else {
+                match event.encoded(form).ok()? {
+                    Some(Frame::Text(text)) => frame(text.as_bytes(), Data::Text)?,
+                    Some(Frame::Binary(bytes)) => frame(&bytes, Data::Binary)?,
+                    None => {}
+                }
+            }
         }
         Some(Frames { bytes: bytes.into(), figures })
     }

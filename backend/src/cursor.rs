@@ -4,7 +4,6 @@
 use std::{sync::Arc, time::Duration};
 
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, Timestamp, doc};
-use futures_util::StreamExt;
 use mongodb::{
     Client,
     error::Error,
@@ -18,18 +17,16 @@ use shared::{
 use tokio::time::timeout;
 
 use crate::{
-    event::{self, Event},
+    event::{self, Event, Head},
     metrics::Metrics,
     mongo::{self, Fault, fault},
     position::Position,
+    read_ahead::{ReadAhead, STALLED, next, stalled},
     seal::Seal,
 };
 
 /// How long MongoDB holds an empty reply back for an event.
 const AWAIT: Duration = Duration::from_secs(1);
-
-/// A reply that takes longer than this will not come: the server hangs.
-const STALLED: Duration = Duration::from_secs(10);
 
 /// Events in one reply. Above zero, so that a lost position fails when the cursor opens and not later.
 const BATCH: u32 = 1000;
@@ -78,16 +75,11 @@ pub struct Cursor {
     fragments: Vec<RawDocumentBuf>,
 }
 
+#[derive(Debug)]
 struct Open {
-    cursor: RawBatchCursor,
+    replies: ReadAhead,
     /// The reply to the command that opened it.
     first: Option<RawBatch>,
-}
-
-impl std::fmt::Debug for Open {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Open")
-    }
 }
 
 impl Cursor {
@@ -160,7 +152,7 @@ impl Cursor {
         self.opened_at =
             first.as_ref().and_then(|reply| reply.as_raw_document().get_timestamp("operationTime").ok());
         self.position = Some(from.clone());
-        self.open = Some(Open { cursor, first });
+        self.open = Some(Open { replies: ReadAhead::new(cursor), first });
         Ok(from)
     }
 
@@ -185,7 +177,7 @@ impl Cursor {
         let Some(open) = &mut self.open else { return Err(Error::custom("the cursor is not open")) };
         let batch = match open.first.take() {
             Some(first) => Some(first),
-            None => next(&mut open.cursor).await?,
+            None => open.replies.next().await?,
         };
         let Some(batch) = batch else {
             self.open = None;
@@ -215,10 +207,11 @@ impl Cursor {
     }
 
     fn event(&mut self, document: &RawDocument) -> Result<Option<Arc<Event>>, Error> {
-        if document.get_str("operationType").is_ok_and(|kind| kind == "invalidate") {
+        let head = Head::of(document)?;
+        if head.operation == Some("invalidate") {
             return Ok(None);
         }
-        let whole = match event::fragment(document) {
+        let whole = match head.fragment {
             None => document.to_owned(),
             Some((fragment, of)) => {
                 self.fragments.push(document.to_owned());
@@ -228,9 +221,8 @@ impl Cursor {
                 event::joined(&std::mem::take(&mut self.fragments))?
             }
         };
-        let position = document
-            .get_document("_id")
-            .ok()
+        let position = head
+            .token
             .and_then(Position::of_token)
             .ok_or_else(|| Error::custom("an event without a resume token"))?;
         self.position = Some(position.clone());
@@ -500,17 +492,6 @@ pub fn pipeline(
     pipeline.extend(range);
     pipeline.extend_from_slice(declared);
     pipeline
-}
-
-async fn next(cursor: &mut RawBatchCursor) -> Result<Option<RawBatch>, Error> {
-    match timeout(STALLED, cursor.next()).await {
-        Ok(batch) => batch.transpose(),
-        Err(_) => Err(stalled("getMore")),
-    }
-}
-
-fn stalled(command: &str) -> Error {
-    std::io::Error::new(std::io::ErrorKind::TimedOut, format!("no reply to {command}")).into()
 }
 
 fn post_batch_position(batch: &RawBatch) -> Option<Position> {

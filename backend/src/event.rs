@@ -1,12 +1,12 @@
 //! One thing to tell a subscriber, and each form in which clients get it, made once and shared by all.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 use bytes::Bytes;
 use shared::{
     close::Close,
-    event_json::{JsonMode, plain_event, plain_event_bson, write_document, write_value},
+    event_json::{JsonMode, plain_event_bson, write_document, write_plain_event, write_value},
 };
 
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -99,15 +99,25 @@ pub struct Event {
     kind: Kind,
     position: Position,
     seal: Arc<Seal>,
-    sealed: OnceLock<String>,
     // Few forms are in use at one time, most often one.
     made: Mutex<Vec<(Form, Option<Frame>)>>,
+}
+
+/// What an event is in one form.
+#[derive(Debug)]
+pub(crate) enum Encoded {
+    /// The text that it was written to.
+    Text,
+    /// A document.
+    Binary(RawDocumentBuf),
+    /// The form has no word for it.
+    Nothing,
 }
 
 impl Event {
     fn new(kind: Kind, position: Position, seal: &Arc<Seal>) -> Self {
         let seal = Arc::clone(seal);
-        Self { kind, position, seal, sealed: OnceLock::new(), made: Mutex::default() }
+        Self { kind, position, seal, made: Mutex::default() }
     }
 
     /// A change that MongoDB sent.
@@ -206,8 +216,25 @@ impl Event {
     }
 
     /// What the client gets, if its form has a word for it; or the close where it must not go on without one: the reason
-    /// names MongoDB's code.
+    /// names MongoDB's code. It is made once for all who ask.
     pub fn encoded(&self, form: Form) -> Result<Option<Frame>, (Close, String)> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, frame)) = made.iter().find(|(other, _)| *other == form) {
+            return Ok(frame.clone());
+        }
+        let mut text = String::with_capacity(self.length());
+        let frame = match self.encode(form, &mut text)? {
+            Encoded::Text => Some(Frame::text(text)),
+            Encoded::Binary(document) => Some(Frame::bson(document)),
+            Encoded::Nothing => None,
+        };
+        made.reserve_exact(1);
+        made.push((form, frame.clone()));
+        Ok(frame)
+    }
+
+    /// Writes what [`Event::encoded`] gives: a text behind what is in `text` already.
+    pub(crate) fn encode(&self, form: Form, text: &mut String) -> Result<Encoded, (Close, String)> {
         let typed = matches!(form, Form::V1Json(_) | Form::V1Bson);
         match self.kind {
             Kind::Failure { code, .. } if !typed => {
@@ -216,47 +243,55 @@ impl Event {
             Kind::Gap if !typed => return Err((Close::HistoryLost, Close::HistoryLost.reason().to_owned())),
             _ => {}
         }
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, frame)) = made.iter().find(|(other, _)| *other == form) {
-            return Ok(frame.clone());
-        }
-        let frame = self.encode(form).unwrap_or_else(|error| {
+        let begin = text.len();
+        Ok(self.write(form, text).unwrap_or_else(|error| {
             // MongoDB checks what it stores; bytes that are no BSON would be a broken connection.
             tracing::error!(%error, "an event is no valid BSON");
-            Some(Frame::text("null".to_owned()))
-        });
-        made.push((form, frame.clone()));
-        Ok(frame)
+            text.truncate(begin);
+            text.push_str("null");
+            Encoded::Text
+        }))
+    }
+
+    /// About how long it is as text.
+    fn length(&self) -> usize {
+        2 * self.weight()
     }
 
     /// The position as the client may send it back.
-    pub fn sealed(&self) -> &str {
-        self.sealed.get_or_init(|| self.seal.seal(&self.position))
+    pub fn sealed(&self) -> String {
+        let mut sealed = String::new();
+        self.seal.write(&self.position, &mut sealed);
+        sealed
     }
 
-    fn encode(&self, form: Form) -> Result<Option<Frame>, bson::error::Error> {
-        let position = self.sealed();
-        Ok(Some(match form {
-            Form::V1Json(mode) => Frame::text(self.typed_json(mode)?),
-            Form::V1Bson => Frame::bson(self.typed_bson()?),
+    fn write(&self, form: Form, text: &mut String) -> Result<Encoded, bson::error::Error> {
+        match form {
+            Form::V1Json(mode) => self.write_typed(mode, text)?,
+            Form::V1Bson => return self.typed_bson().map(Encoded::Binary),
             Form::Plain(mode) | Form::PlainWithPosition(mode) => {
-                let Some(event) = self.event() else { return Ok(None) };
-                let position = matches!(form, Form::PlainWithPosition(_)).then_some(position);
-                Frame::text(plain_event(event, mode, position)?)
+                let Some(event) = self.event() else { return Ok(Encoded::Nothing) };
+                let position = matches!(form, Form::PlainWithPosition(_)).then(|| self.sealed());
+                write_plain_event(text, event, mode, position.as_deref())?;
             }
             // JSON stays on one line: it escapes the line breaks that `data:` could not take.
             Form::Sse(mode) => match (&self.kind, self.event()) {
                 (_, Some(event)) => {
-                    let event = plain_event(event, mode, None)?;
-                    Frame::text(format!("id: {position}\nevent: change\ndata: {event}\n\n"))
+                    self.write_id(text);
+                    text.push_str("event: change\ndata: ");
+                    write_plain_event(text, event, mode, None)?;
+                    text.push_str("\n\n");
                 }
                 (Kind::Leave { key, .. }, None) => {
-                    let key = json(key, mode)?;
-                    Frame::text(format!("id: {position}\nevent: leave\ndata: {{\"documentKey\":{key}}}\n\n"))
+                    self.write_id(text);
+                    text.push_str("event: leave\ndata: {\"documentKey\":");
+                    write_document(text, key, mode)?;
+                    text.push_str("}\n\n");
                 }
-                (_, None) => return Ok(None),
+                (_, None) => return Ok(Encoded::Nothing),
             },
-        }))
+        }
+        Ok(Encoded::Text)
     }
 
     /// The change as MongoDB tells of it, for a form without a type; none where a document only goes out of view.
@@ -268,26 +303,49 @@ impl Event {
         }
     }
 
-    fn typed_json(&self, mode: JsonMode) -> Result<String, bson::error::Error> {
-        let position = self.sealed();
-        Ok(match &self.kind {
+    /// The line of an event stream that tells the position.
+    fn write_id(&self, text: &mut String) {
+        text.push_str("id: ");
+        self.seal.write(&self.position, text);
+        text.push('\n');
+    }
+
+    fn write_typed(&self, mode: JsonMode, text: &mut String) -> Result<(), bson::error::Error> {
+        let position = |text: &mut String| {
+            text.push_str(r#""position":""#);
+            self.seal.write(&self.position, text);
+            text.push('"');
+        };
+        match &self.kind {
             Kind::Change(event) => {
-                let event = plain_event(event, mode, None)?;
-                format!(r#"{{"type":"event","position":"{position}","event":{event}}}"#)
+                text.push_str(r#"{"type":"event","#);
+                position(text);
+                text.push_str(r#","event":"#);
+                write_plain_event(text, event, mode, None)?;
             }
             Kind::Enter(event) => {
-                let event = plain_event(&without_history(event)?, mode, None)?;
-                format!(r#"{{"type":"enter","position":"{position}","event":{event}}}"#)
+                text.push_str(r#"{"type":"enter","#);
+                position(text);
+                text.push_str(r#","event":"#);
+                write_plain_event(text, &without_history(event)?, mode, None)?;
             }
             Kind::Leave { key, .. } => {
-                let key = json(key, mode)?;
-                format!(r#"{{"type":"leave","position":"{position}","documentKey":{key}}}"#)
+                text.push_str(r#"{"type":"leave","#);
+                position(text);
+                text.push_str(r#","documentKey":"#);
+                write_document(text, key, mode)?;
             }
             Kind::Failure { code, .. } => {
-                format!(r#"{{"type":"error","code":{code},"position":"{position}"}}"#)
+                text.extend([r#"{"type":"error","code":"#, &code.to_string(), ","]);
+                position(text);
             }
-            Kind::Gap => format!(r#"{{"type":"gap","reason":"{GAP}","position":"{position}"}}"#),
-        })
+            Kind::Gap => {
+                text.extend([r#"{"type":"gap","reason":""#, GAP, r#"","#]);
+                position(text);
+            }
+        }
+        text.push('}');
+        Ok(())
     }
 
     fn typed_bson(&self) -> Result<RawDocumentBuf, bson::error::Error> {
@@ -319,11 +377,6 @@ fn without_history(event: &RawDocument) -> Result<RawDocumentBuf, bson::error::E
         }
     }
     Ok(now)
-}
-
-fn json(document: &RawDocument, mode: JsonMode) -> Result<String, bson::error::Error> {
-    let mut json = String::new();
-    write_document(&mut json, document, mode).map(|()| json)
 }
 
 /// Why there is a gap: the only reason there is today.
@@ -380,8 +433,36 @@ pub fn joined(fragments: &[RawDocumentBuf]) -> Result<RawDocumentBuf, bson::erro
     Ok(whole)
 }
 
-/// Whether an event is a fragment, and the last one: `(fragment, of)`.
-pub fn fragment(event: &RawDocument) -> Option<(i32, i32)> {
-    let split = event.get_document("splitEvent").ok()?;
-    Some((split.get_i32("fragment").ok()?, split.get_i32("of").ok()?))
+/// What a cursor has to know of an event, found in one pass.
+#[derive(Debug, Default)]
+pub struct Head<'a> {
+    /// The resume token.
+    pub token: Option<&'a RawDocument>,
+    /// `operationType`.
+    pub operation: Option<&'a str>,
+    /// Of an event that MongoDB has split: which fragment this is, and of how many.
+    pub fragment: Option<(i32, i32)>,
+}
+
+impl<'a> Head<'a> {
+    /// Reads it.
+    pub fn of(event: &'a RawDocument) -> Result<Self, bson::error::Error> {
+        let mut head = Self::default();
+        for member in event.iter_elements() {
+            let member = member?;
+            let value = || member.value();
+            match member.key().as_str() {
+                "_id" => head.token = value()?.as_document(),
+                "operationType" => head.operation = value()?.as_str(),
+                "splitEvent" => {
+                    let number = |split: &RawDocument, name| split.get_i32(name).ok();
+                    let split = value()?.as_document();
+                    head.fragment =
+                        split.and_then(|split| Some((number(split, "fragment")?, number(split, "of")?)));
+                }
+                _ => {}
+            }
+        }
+        Ok(head)
+    }
 }

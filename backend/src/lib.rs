@@ -1,6 +1,6 @@
 //! The native server: holds MongoDB's change streams, and forwards their events to clients.
 //!
-//! An event's way is the order of the modules: a [`cursor`] reads it, its [`source`] hands it on, the [`hub`] knows who
+//! An event's way is the order of the modules: a [`cursor`] reads it (`read_ahead`), its [`source`] hands it on, the [`hub`] knows who
 //! shares the source, `fan_out` brings it to them: onto the `wire`, or where something is ahead of it into the queue of a [`subscription`], out of which
 //! [`websocket`] or [`sse`] writes it. A request's way is [`server`] → [`routes`] →
 //! [`app`] → [`stream`] or [`api`]. What is declared comes from [`metadata`], is kept by the [`catalog`], and is followed
@@ -36,6 +36,7 @@ pub mod metrics;
 pub mod mongo;
 pub mod permission;
 pub mod position;
+mod read_ahead;
 pub mod renewal;
 pub mod replay;
 pub mod request_line;

@@ -63,13 +63,14 @@ impl Members {
         if events.is_empty() {
             return Vec::new();
         }
+        if self.some.is_empty() {
+            let batch = Arc::new(Batch::for_all(events.to_vec()));
+            return vec![Share { to: Arc::clone(&self.everything), batch }];
+        }
         let whole = Arc::new(Batch::new(events.to_vec()));
         let mut shares = Vec::new();
         if !self.everything.is_empty() {
             shares.push(Share { to: Arc::clone(&self.everything), batch: Arc::clone(&whole) });
-        }
-        if self.some.is_empty() {
-            return shares;
         }
         let mut of_key: HashMap<&Arc<[u8]>, Vec<Arc<Event>>> = HashMap::new();
         for event in events {

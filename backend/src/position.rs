@@ -63,13 +63,15 @@ impl Position {
     /// The token in half its length.
     pub fn to_bytes(&self) -> Vec<u8> {
         let digits = self.token.as_bytes();
-        let pair = |pair: &[u8]| {
-            let text = std::str::from_utf8(pair).ok()?;
-            // Upper case only, and no sign, so that the way back gives the same text.
-            let same = text.len() == 2 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F'));
-            u8::from_str_radix(text, 16).ok().filter(|_| same)
+        // Upper case only, so that the way back gives the same text.
+        let value = |digit: u8| match digit {
+            b'0'..=b'9' => Some(digit - b'0'),
+            b'A'..=b'F' => Some(digit - b'A' + 10),
+            _ => None,
         };
-        digits.chunks(2).map(pair).collect::<Option<Vec<u8>>>().unwrap_or_else(|| digits.to_vec())
+        let (pairs, rest) = digits.as_chunks();
+        let packed = pairs.iter().map(|[high, low]| Some(value(*high)? << 4 | value(*low)?));
+        packed.collect::<Option<Vec<u8>>>().filter(|_| rest.is_empty()).unwrap_or_else(|| digits.to_vec())
     }
 
     /// Reads back what [`Position::to_bytes`] wrote. A packed token begins with 0x82, an unpacked one with the digit 8.

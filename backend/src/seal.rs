@@ -6,7 +6,7 @@
 
 use aes_gcm_siv::{
     Aes256GcmSiv, KeyInit, Nonce,
-    aead::{Aead, Payload},
+    aead::{Aead, AeadInOut, Payload},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bson::{Binary, Document, doc, spec::BinarySubtype};
@@ -97,9 +97,18 @@ impl Seal {
 
     /// The position as text that fits an address and a header.
     pub fn seal(&self, position: &Position) -> String {
-        let payload = Payload { msg: &position.to_bytes(), aad: &self.bound_to };
-        let sealed = self.cipher.encrypt(&Nonce::default(), payload).expect("a token is short");
-        URL_SAFE_NO_PAD.encode(sealed)
+        let mut text = String::new();
+        self.write(position, &mut text);
+        text
+    }
+
+    /// Appends what [`Seal::seal`] gives.
+    pub fn write(&self, position: &Position, text: &mut String) {
+        let mut sealed = position.to_bytes();
+        self.cipher
+            .encrypt_in_place(&Nonce::default(), &self.bound_to, &mut sealed)
+            .expect("a token is short");
+        URL_SAFE_NO_PAD.encode_string(sealed, text);
     }
 
     /// The position of a text that this deployment sealed for this stream; `None` for any other.

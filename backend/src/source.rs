@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::join;
 use mongodb::{Client, error::Error};
 use shared::{
     close::Close,
@@ -19,7 +18,6 @@ use shared::{
 };
 use tokio::{
     sync::{Notify, watch},
-    task::yield_now,
     time::Instant,
 };
 
@@ -42,9 +40,6 @@ use crate::{
 
 /// How long a piece waits for queues that the one before it has filled, while nobody takes anything out of them.
 const PACE: Duration = Duration::from_millis(100);
-
-/// With more events than this in a reply of MongoDB's there is more to win by asking on than by a head start for the first.
-const MANY: usize = 16;
 
 #[derive(Clone, Debug)]
 enum State {
@@ -435,15 +430,10 @@ async fn follow(source: &Source, start: Option<Position>) {
     };
     let SourceKey { namespace, stream, .. } = &source.key;
     let mut backoff = Backoff::default();
-    let mut reply = None;
     // Remembered across failures: what was lost is told, even if it takes long until the stream can go on.
     let mut lost = false;
     loop {
-        let step = if lost {
-            restart(source, &mut cursor).await
-        } else {
-            advance(source, &mut cursor, &mut reply).await
-        };
+        let step = if lost { restart(source, &mut cursor).await } else { advance(source, &mut cursor).await };
         match step {
             Ok(Step::GoesOn) => {
                 lost = false;
@@ -476,24 +466,12 @@ enum Step {
     Gone,
 }
 
-/// Events that MongoDB has sent, and where the stream stands behind them.
-type Reply = (Vec<Arc<Event>>, Position);
-
-/// Publishes what MongoDB sent last, while it looks for what comes next.
-async fn advance(source: &Source, cursor: &mut Cursor, reply: &mut Option<Reply>) -> Result<Step, Error> {
-    let publishing = async {
-        let Some((events, position)) = reply.take() else { return };
-        if events.len() > MANY {
-            // First the question for the next ones goes out: MongoDB works while these are encoded.
-            yield_now().await;
-        }
-        source.publish_paced(events, position).await;
-    };
-    let ((), progress) = join(publishing, cursor.advance()).await;
-    match progress {
+/// Publishes what MongoDB sends next.
+async fn advance(source: &Source, cursor: &mut Cursor) -> Result<Step, Error> {
+    match cursor.advance().await {
         Ok(Progress::Events(events, position)) => {
             source.metrics().received(events.len());
-            *reply = Some((events, position));
+            source.publish_paced(events, position).await;
             Ok(Step::GoesOn)
         }
         // `invalidate` is not "gone": `$out` or a rename onto the name leaves the name there, with other documents.

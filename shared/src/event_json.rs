@@ -9,6 +9,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bson::{
     Bson, RawArray, RawBsonRef, RawDocument, RawDocumentBuf,
     error::Error,
+    oid::ObjectId,
     raw::{CString, RawBinaryRef},
 };
 
@@ -54,37 +55,53 @@ const OF_MONGODB: &[&str] =
 /// The members that every event has, in this order.
 const ALWAYS: &[&str] = &["fullDocument", "documentKey", "updateDescription", "operationType"];
 
-/// The plain form of an event: `fullDocument`, `documentKey`, `updateDescription`, `operationType`, `null` where absent, then
-/// what the definition's stages set at the top, then the position if one is given.
-pub fn plain_event(event: &RawDocument, mode: JsonMode, position: Option<&str>) -> Result<String, Error> {
-    let mut out = String::with_capacity(event.as_bytes().len() * 2);
-    for (index, name) in ALWAYS.iter().enumerate() {
-        out.push(if index == 0 { '{' } else { ',' });
-        write_name(&mut out, name);
-        match (*name, event.get(*name)?) {
-            (_, None) => out.push_str("null"),
-            ("updateDescription", Some(RawBsonRef::Document(update))) => {
-                write_update(&mut out, update, mode)?;
-            }
-            (_, Some(value)) => write_value(&mut out, value, mode)?,
-        }
-    }
+/// Appends the plain form of an event: `fullDocument`, `documentKey`, `updateDescription`, `operationType`, `null` where absent,
+/// then what the definition's stages set at the top, then the position if one is given.
+pub fn write_plain_event(
+    out: &mut String,
+    event: &RawDocument,
+    mode: JsonMode,
+    position: Option<&str>,
+) -> Result<(), Error> {
+    let mut always = [None; ALWAYS.len()];
+    let mut has_more = false;
     for member in event {
         let (name, value) = member?;
-        let name = name.as_str();
-        if ALWAYS.contains(&name) || OF_MONGODB.contains(&name) {
-            continue;
+        match ALWAYS.iter().position(|known| name == *known) {
+            Some(index) => always[index] = always[index].or(Some(value)),
+            None => has_more = has_more || is_declared(name.as_str()),
         }
-        out.push(',');
-        write_name(&mut out, name);
-        write_value(&mut out, value, mode)?;
+    }
+    for (index, (name, value)) in ALWAYS.iter().zip(always).enumerate() {
+        out.push(if index == 0 { '{' } else { ',' });
+        write_name(out, name);
+        match (*name, value) {
+            (_, None) => out.push_str("null"),
+            ("updateDescription", Some(RawBsonRef::Document(update))) => write_update(out, update, mode)?,
+            (_, Some(value)) => write_value(out, value, mode)?,
+        }
+    }
+    if has_more {
+        for member in event {
+            let (name, value) = member?;
+            if is_declared(name.as_str()) {
+                out.push(',');
+                write_name(out, name.as_str());
+                write_value(out, value, mode)?;
+            }
+        }
     }
     if let Some(position) = position {
         out.push_str(",\"position\":");
-        write_text(&mut out, position);
+        write_text(out, position);
     }
     out.push('}');
-    Ok(out)
+    Ok(())
+}
+
+/// Whether a member is there because a stage of the definition set it.
+fn is_declared(name: &str) -> bool {
+    !ALWAYS.contains(&name) && !OF_MONGODB.contains(&name)
 }
 
 /// The same members as BSON, the values byte for byte as MongoDB sent them.
@@ -95,7 +112,7 @@ pub fn plain_event_bson(event: &RawDocument) -> Result<RawDocumentBuf, Error> {
     }
     for member in event {
         let (name, value) = member?;
-        if !ALWAYS.contains(&name.as_str()) && !OF_MONGODB.contains(&name.as_str()) {
+        if is_declared(name.as_str()) {
             out.append(name, value);
         }
     }
@@ -165,9 +182,9 @@ pub fn write_value(out: &mut String, value: RawBsonRef<'_>, mode: JsonMode) -> R
         RawBsonRef::Boolean(value) => out.push_str(if value { "true" } else { "false" }),
         RawBsonRef::Null => out.push_str("null"),
         RawBsonRef::Int32(value) if canonical => wrapped(out, "$numberInt", value),
-        RawBsonRef::Int32(value) => display(out, value),
+        RawBsonRef::Int32(value) => write_integer(out, value.into()),
         RawBsonRef::Int64(value) if canonical || strict => wrapped(out, "$numberLong", value),
-        RawBsonRef::Int64(value) => display(out, value),
+        RawBsonRef::Int64(value) => write_integer(out, value),
         RawBsonRef::Double(value) if !value.is_finite() => {
             let name = if value.is_nan() {
                 "NaN"
@@ -182,7 +199,7 @@ pub fn write_value(out: &mut String, value: RawBsonRef<'_>, mode: JsonMode) -> R
         RawBsonRef::Double(value) if canonical => wrapped(out, "$numberDouble", format_args!("{value:?}")),
         RawBsonRef::Double(value) => display(out, format_args!("{value:?}")),
         RawBsonRef::Decimal128(value) => wrapped(out, "$numberDecimal", value),
-        RawBsonRef::ObjectId(id) => wrapped(out, "$oid", id.to_hex()),
+        RawBsonRef::ObjectId(id) => write_id(out, id),
         RawBsonRef::DateTime(date) => write_date(out, date, mode),
         RawBsonRef::Binary(binary) => write_binary(out, binary, strict),
         RawBsonRef::Timestamp(stamp) => {
@@ -217,10 +234,28 @@ pub fn write_value(out: &mut String, value: RawBsonRef<'_>, mode: JsonMode) -> R
     Ok(())
 }
 
+fn write_integer(out: &mut String, value: i64) {
+    out.push_str(itoa::Buffer::new().format(value));
+}
+
+fn write_id(out: &mut String, id: ObjectId) {
+    out.push_str(r#"{"$oid":""#);
+    for byte in id.bytes() {
+        for digit in [byte >> 4, byte & 0xf] {
+            out.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+        }
+    }
+    out.push_str(r#""}"#);
+}
+
 fn write_date(out: &mut String, date: bson::DateTime, mode: JsonMode) {
     let millis = date.timestamp_millis();
     match mode {
-        JsonMode::Plain | JsonMode::Strict => display(out, format_args!(r#"{{"$date":{millis}}}"#)),
+        JsonMode::Plain | JsonMode::Strict => {
+            out.push_str(r#"{"$date":"#);
+            write_integer(out, millis);
+            out.push('}');
+        }
         JsonMode::Canonical => display(out, format_args!(r#"{{"$date":{{"$numberLong":"{millis}"}}}}"#)),
         // ISO only between the years 1970 and 9999.
         JsonMode::Relaxed => match date.try_to_rfc3339_string() {
@@ -256,31 +291,36 @@ fn write_name(out: &mut String, name: &str) {
 /// Appends a JSON string (RFC 8259, section 7).
 pub fn write_text(out: &mut String, text: &str) {
     out.push('"');
-    let mut copied = 0;
-    for (index, byte) in text.bytes().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.push_str(&text[copied..index]);
-        copied = index + 1;
-        match byte {
+    let mut rest = text;
+    while let Some(index) = first_to_escape(rest.as_bytes()) {
+        out.push_str(&rest[..index]);
+        match rest.as_bytes()[index] {
             b'"' => out.push_str("\\\""),
             b'\\' => out.push_str("\\\\"),
             b'\n' => out.push_str("\\n"),
             b'\r' => out.push_str("\\r"),
             b'\t' => out.push_str("\\t"),
-            _ => display(out, format_args!("\\u{byte:04x}")),
+            byte => display(out, format_args!("\\u{byte:04x}")),
         }
+        rest = &rest[index + 1..];
     }
-    out.push_str(&text[copied..]);
+    out.push_str(rest);
     out.push('"');
+}
+
+/// The first byte that a JSON string cannot hold as it is. All of those are ASCII, and so no part of another character.
+fn first_to_escape(text: &[u8]) -> Option<usize> {
+    const BLOCK: usize = 16;
+    let is_to_escape = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
+    // Most text has none. Whole blocks without a branch for each byte are looked at many bytes at once.
+    let clean = |block: &&[u8]| !block.iter().fold(false, |found, byte| found | is_to_escape(byte));
+    let behind = text.chunks_exact(BLOCK).take_while(clean).count() * BLOCK;
+    text[behind..].iter().position(is_to_escape).map(|index| behind + index)
 }
 
 #[cfg(test)]
 mod tests {
-    use bson::{
-        DateTime, Decimal128, RawDocumentBuf, Regex, Timestamp, doc, oid::ObjectId, spec::BinarySubtype,
-    };
+    use bson::{DateTime, Decimal128, RawDocumentBuf, Regex, Timestamp, doc, spec::BinarySubtype};
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -296,6 +336,12 @@ mod tests {
         out
     }
 
+    fn plain_event(event: &RawDocument) -> String {
+        let mut out = String::new();
+        write_plain_event(&mut out, event, JsonMode::Plain, None).expect("valid");
+        out
+    }
+
     #[test]
     fn an_event_has_four_members_in_order_and_null_where_absent() {
         let event = raw(&doc! {
@@ -304,7 +350,7 @@ mod tests {
             "documentKey": { "_id": 1 }, "fullDocument": { "_id": 1, "name": "uji" },
         });
         assert_eq!(
-            plain_event(&event, JsonMode::Plain, None).expect("json"),
+            plain_event(&event),
             r#"{"fullDocument":{"_id":1,"name":"uji"},"documentKey":{"_id":1},"updateDescription":null,"operationType":"insert"}"#
         );
     }
@@ -314,7 +360,7 @@ mod tests {
         let event =
             raw(&doc! { "_id": 1, "extra": 7, "operationType": "delete", "documentKey": { "_id": 1 } });
         assert_eq!(
-            plain_event(&event, JsonMode::Plain, None).expect("json"),
+            plain_event(&event),
             r#"{"fullDocument":null,"documentKey":{"_id":1},"updateDescription":null,"operationType":"delete","extra":7}"#
         );
     }
@@ -326,7 +372,7 @@ mod tests {
                 &doc! { "updateDescription": { "updatedFields": { "a.b": 1 }, "removedFields": ["c"], "truncatedArrays": cut } },
             )
         };
-        let json = |event: &RawDocument| plain_event(event, JsonMode::Plain, None).expect("json");
+        let json = |event: &RawDocument| plain_event(event);
         assert!(
             json(&event(vec![]))
                 .contains(r#""updateDescription":{"updatedFields":{"a.b":1},"removedFields":["c"]}"#)
@@ -367,6 +413,18 @@ mod tests {
             json(&doc! { "a\"b": "\\ \n\t\u{1} é" }, JsonMode::Plain),
             r#"{"a\"b":"\\ \n\t\u0001 é"}"#
         );
+    }
+
+    #[test]
+    fn text_is_escaped_wherever_it_has_to_be() {
+        for length in 0..70 {
+            for at in 0..length {
+                let text = |mark: &str| format!("{}{mark}{}", "é".repeat(at), "x".repeat(length - at - 1));
+                let mut out = String::new();
+                write_text(&mut out, &text("\u{1f}"));
+                assert_eq!(out, format!("\"{}\"", text("\\u001f")), "{at} of {length}");
+            }
+        }
     }
 
     #[test]
