@@ -1,7 +1,6 @@
-//! The replies of a cursor, one ahead of what is made of them: while a reply is taken apart and published, MongoDB works on the
-//! next one.
+//! The replies of a cursor: while one with many events is taken apart and published, MongoDB works on the next.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use futures_util::StreamExt as _;
 use mongodb::{
@@ -9,60 +8,62 @@ use mongodb::{
     raw_batch_cursor::{RawBatch, RawBatchCursor},
 };
 use tokio::{
-    select,
-    sync::mpsc::{self, Receiver, Sender},
-    task::yield_now,
+    task::{JoinSet, yield_now},
     time::timeout,
 };
 
 /// A reply that takes longer than this will not come: the server hangs.
 pub(crate) const STALLED: Duration = Duration::from_secs(10);
 
-/// From so many bytes on there is more to win by asking on than by a head start for what is there.
-const LARGE: usize = 4096;
+/// With more events than this in a reply the next one is asked for ahead. With fewer it is better to ask behind them: what
+/// happens while they are published comes in one reply, and goes out together.
+const MANY: usize = 16;
 
 /// What a cursor answers: nothing more, once MongoDB has ended it.
 type Reply = Result<Option<RawBatch>, Error>;
 
-/// A cursor that is read by a task of its own, which ends when this is dropped.
-#[derive(Debug)]
+/// A cursor that is read one reply ahead where that helps. Dropping it drops the cursor.
 pub(crate) struct ReadAhead {
-    replies: Receiver<Reply>,
+    /// Unless a task has it.
+    cursor: Option<RawBatchCursor>,
+    task: JoinSet<(RawBatchCursor, Reply)>,
+}
+
+impl fmt::Debug for ReadAhead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReadAhead")
+    }
 }
 
 impl ReadAhead {
     pub(crate) fn new(cursor: RawBatchCursor) -> Self {
-        // One waits here; the next is asked for when that is taken.
-        let (sender, replies) = mpsc::channel(1);
-        tokio::spawn(read(cursor, sender));
-        Self { replies }
+        Self { cursor: Some(cursor), task: JoinSet::new() }
     }
 
-    /// The next reply; `None` where MongoDB has ended the cursor. Behind that and behind an error there is nothing.
+    /// The next reply.
     pub(crate) async fn next(&mut self) -> Reply {
-        let ended = || Err(Error::custom("nobody reads the cursor any more"));
-        let reply = self.replies.recv().await.unwrap_or_else(ended);
+        let reply = if let Some(cursor) = &mut self.cursor {
+            next(cursor).await
+        } else {
+            let (cursor, reply) = match self.task.join_next().await {
+                Some(read) => read.map_err(Error::custom)?,
+                None => return Err(Error::custom("the cursor was lost with the task that read it")),
+            };
+            self.cursor = Some(cursor);
+            reply
+        };
         if let Ok(Some(batch)) = &reply
-            && batch.as_raw_document().as_bytes().len() > LARGE
+            && batch.doc_slices()?.into_iter().nth(MANY).is_some()
+            && let Some(mut cursor) = self.cursor.take()
         {
-            // The question for the next one goes out.
+            self.task.spawn(async move {
+                let reply = next(&mut cursor).await;
+                (cursor, reply)
+            });
+            // The question goes out before this reply is taken apart.
             yield_now().await;
         }
         reply
-    }
-}
-
-async fn read(mut cursor: RawBatchCursor, replies: Sender<Reply>) {
-    while let Ok(place) = replies.reserve().await {
-        let reply = select! {
-            reply = next(&mut cursor) => reply,
-            () = replies.closed() => return,
-        };
-        let was_last = !matches!(reply, Ok(Some(_)));
-        place.send(reply);
-        if was_last {
-            return;
-        }
     }
 }
 
