@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::io::{BufRead as _, BufReader, IsTerminal as _, Write as _};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use parts::process::{Process, log_file};
 use parts::workspace;
 
@@ -70,8 +70,17 @@ impl Report {
         self.steps.push((name, counts, started.elapsed()));
     }
 
+    /// Prints the table, and whether all went well. Where only tests of a name were wanted there have to be some.
+    pub(crate) fn end(&self, wanted: Option<&str>) -> Result<ExitCode> {
+        let counts = self.print();
+        if let Some(name) = wanted {
+            ensure!(counts != Counts::default(), "{name}: no test has a name that contains this");
+        }
+        Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
     /// Prints the table and, alone on its line, the sum. Returns the sum.
-    pub(crate) fn print(&self) -> Counts {
+    fn print(&self) -> Counts {
         let mut total = Counts::default();
         let width = self.steps.iter().map(|(name, ..)| name.len()).max().unwrap_or_default();
         println!("\n{:width$}  {:>7} {:>7} {:>7} {:>9}", "step", "passed", "failed", "skipped", "time");
@@ -174,6 +183,17 @@ fn node_result(line: &str) -> Option<Counts> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_name_that_no_test_has_is_no_success() {
+        let mut report = Report::default();
+        report.step("unit tests", async || Ok(Counts::default())).await;
+        assert!(report.end(None).is_ok());
+        let error = report.end(Some("tennants")).expect_err("nothing ran");
+        assert_eq!(error.to_string(), "tennants: no test has a name that contains this");
+        report.step("end to end", async || Ok(Counts::PASSED)).await;
+        assert!(report.end(Some("tenants")).is_ok());
+    }
 
     #[test]
     fn the_results_of_a_test_runner_are_read_from_its_last_line() {

@@ -87,8 +87,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     if options.wants(Step::E2e) {
         report.step("end to end", async || end_to_end(&options).await).await;
     }
-    let total = report.print();
-    Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    report.end(options.filter.as_deref())
 }
 
 fn cargo(arguments: &[&str]) -> Command {
