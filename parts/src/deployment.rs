@@ -135,7 +135,8 @@ pub fn edge_key() -> String {
     format!("[edge.keys]\n{EDGE_KEY_ID} = \"{EDGE_KEY}\"\n")
 }
 
-fn backend(name: &str, mongodb: &str) -> backend::Options {
+/// A backend that believes the edge of these tests; whose credentials it takes is still to be set.
+pub fn bare_backend(name: &str, mongodb: &str) -> backend::Options {
     let config = format!("mounts = [{{ what = \"*\", where = \"/\" }}]\n{}", edge_key());
     backend::Options { name: name.to_owned(), config, ..backend::Options::default() }
         .set("TAILRACE_MONGODB__URI", mongodb)
@@ -143,12 +144,12 @@ fn backend(name: &str, mongodb: &str) -> backend::Options {
 
 /// A backend where everybody may do everything.
 pub fn open_backend(name: &str, mongodb: &str) -> backend::Options {
-    backend(name, mongodb).set("TAILRACE_AUTH__ANONYMOUS", "true")
+    bare_backend(name, mongodb).set("TAILRACE_AUTH__ANONYMOUS", "true")
 }
 
 /// A backend that wants a token signed with [`JWT_SECRET`].
 pub fn guarded_backend(name: &str, mongodb: &str) -> backend::Options {
-    backend(name, mongodb)
+    bare_backend(name, mongodb)
         .set("TAILRACE_AUTH__JWT__SECRET", JWT_SECRET)
         .set("TAILRACE_AUTH__JWT__ALGORITHMS", r#"["HS256"]"#)
         .set("TAILRACE_AUTH__JWT__AUDIENCE", JWT_AUDIENCE)
@@ -160,7 +161,8 @@ pub fn ruled_backend(name: &str, mongodb: &str) -> backend::Options {
     guarded_backend(name, mongodb).set("TAILRACE_PERMISSIONS_COLLECTION", format!("{database}.{collection}"))
 }
 
-fn worker(name: &str, backends: &[&str]) -> worker::Options {
+/// A worker in front of backends that [`bare_backend`] describes; the same is still to be set.
+pub fn bare_worker(name: &str, backends: &[&str]) -> worker::Options {
     worker::Options { name: name.to_owned(), ..worker::Options::default() }
         .set("BACKENDS", backends.join(","))
         .set("EDGE_KEY_ID", EDGE_KEY_ID)
@@ -169,12 +171,12 @@ fn worker(name: &str, backends: &[&str]) -> worker::Options {
 
 /// A worker in front of backends that [`open_backend`] describes.
 pub fn open_worker(name: &str, backends: &[&str]) -> worker::Options {
-    worker(name, backends).set("ANONYMOUS", "true")
+    bare_worker(name, backends).set("ANONYMOUS", "true")
 }
 
 /// A worker in front of backends that [`guarded_backend`] describes.
 pub fn guarded_worker(name: &str, backends: &[&str]) -> worker::Options {
-    worker(name, backends)
+    bare_worker(name, backends)
         .set("JWT_SECRET", JWT_SECRET)
         .set("JWT_ALGORITHMS", "HS256")
         .set("JWT_AUDIENCE", JWT_AUDIENCE)

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use parts::backend;
-use parts::deployment::{EDGE_KEY, EDGE_KEY_ID, edge_key};
+use parts::deployment::{bare_backend, bare_worker};
 use parts::worker;
 use serde_json::{Value, json};
 use shared::refusal::Kind;
@@ -22,21 +22,19 @@ struct Deployment {
 }
 
 /// A backend that takes the tokens of the key set at this address, and callers without any; and a worker that does.
-async fn options(name: &str, keys: &str) -> (backend::Options, worker::Options) {
-    let config = format!("mounts = [{{ what = \"*\", where = \"/\" }}]\n{}", edge_key());
-    let backend = backend::Options { name: name.to_owned(), config, ..backend::Options::default() }
-        .set("TAILRACE_MONGODB__URI", &addresses().await.mongodb)
+async fn options(name: &str, keys: &str) -> (backend::Options, impl FnOnce(&str) -> worker::Options) {
+    let backend = bare_backend(name, &addresses().await.mongodb)
         .set("TAILRACE_AUTH__ANONYMOUS", "true")
         .set("TAILRACE_AUTH__JWT__JWKS", keys)
         .set("TAILRACE_AUTH__JWT__ISSUER", ISSUER)
         .set("TAILRACE_AUTH__JWT__AUDIENCE", AUDIENCE);
-    let worker = worker::Options { name: name.to_owned(), ..worker::Options::default() }
-        .set("EDGE_KEY_ID", EDGE_KEY_ID)
-        .set("EDGE_KEY", EDGE_KEY)
-        .set("ANONYMOUS", "true")
-        .set("JWKS_URL", keys)
-        .set("JWT_ISSUER", ISSUER)
-        .set("JWT_AUDIENCE", AUDIENCE);
+    let worker = move |backend: &str| {
+        bare_worker(name, &[backend])
+            .set("ANONYMOUS", "true")
+            .set("JWKS_URL", keys)
+            .set("JWT_ISSUER", ISSUER)
+            .set("JWT_AUDIENCE", AUDIENCE)
+    };
     (backend, worker)
 }
 
@@ -44,7 +42,7 @@ impl Deployment {
     async fn start(name: &str) -> Self {
         let issuer = Issuer::start();
         let (backend, worker) = options(name, &issuer.url).await;
-        let parts = Own::with(backend, |backend| worker.set("BACKENDS", backend)).await;
+        let parts = Own::with(backend, worker).await;
         Self { issuer, parts }
     }
 }
@@ -74,7 +72,7 @@ async fn a_key_server_that_says_nothing_is_not_waited_for(front: Front) {
     let silent = Witness::silent().await;
     let name = format!("silent-keys-{front:?}").to_lowercase();
     let (backend, worker) = options(&name, &silent.url).await;
-    let deployment = Own::with(backend, |backend| worker.set("BACKENDS", backend)).await;
+    let deployment = Own::with(backend, worker).await;
     let database = front.database().await;
     database.put("log", r#"{"streams": [{"uri": "all", "stages": []}]}"#).await;
     let token = Issuer::start().rs256(RSA, &Issuer::claims(&json!({})));

@@ -1,8 +1,6 @@
 //! Tokens by a public key that stands in the configuration as PEM: of the backend, and of the edge worker.
 
-use parts::backend;
-use parts::deployment::{EDGE_KEY, EDGE_KEY_ID, edge_key};
-use parts::worker;
+use parts::deployment::{bare_backend, bare_worker};
 use serde_json::json;
 use shared::refusal::Kind;
 use tailrace_tests::front::addresses;
@@ -32,18 +30,13 @@ async fn deployments() -> &'static Deployments {
                 (&["EdDSA"], &issuer.ed25519_pem),
             ] {
                 let name = format!("public-{}", algorithms[0].to_lowercase());
-                let config = format!("mounts = [{{ what = \"*\", where = \"/\" }}]\n{}", edge_key());
-                let options = backend::Options { name: name.clone(), config, ..backend::Options::default() }
-                    .set("TAILRACE_MONGODB__URI", &addresses().await.mongodb)
+                let options = bare_backend(&name, &addresses().await.mongodb)
                     .set("TAILRACE_AUTH__JWT__PUBLIC_KEY", pem)
                     .set("TAILRACE_AUTH__JWT__ALGORITHMS", json!(algorithms).to_string())
                     .set("TAILRACE_AUTH__JWT__ISSUER", ISSUER)
                     .set("TAILRACE_AUTH__JWT__AUDIENCE", AUDIENCE);
                 let worker = |backend: &str| {
-                    worker::Options { name, ..worker::Options::default() }
-                        .set("BACKENDS", backend)
-                        .set("EDGE_KEY_ID", EDGE_KEY_ID)
-                        .set("EDGE_KEY", EDGE_KEY)
+                    bare_worker(&name, &[backend])
                         .set("JWT_PUBLIC_KEY", pem)
                         .set("JWT_ALGORITHMS", algorithms.join(","))
                         .set("JWT_ISSUER", ISSUER)

@@ -1,8 +1,6 @@
 //! Tokens by a secret that is shared with who issues them, with each of the hashes that there are: at the backend and at the edge.
 
-use parts::backend;
-use parts::deployment::{EDGE_KEY, EDGE_KEY_ID, edge_key};
-use parts::worker;
+use parts::deployment::{bare_backend, bare_worker};
 use serde_json::json;
 use shared::refusal::Kind;
 use tailrace_tests::front::addresses;
@@ -17,17 +15,11 @@ const SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789
 async fn deployment() -> &'static Own {
     static SHARED: OnceCell<Own> = OnceCell::const_new();
     let start = async || {
-        let name = "shared-secrets".to_owned();
-        let config = format!("mounts = [{{ what = \"*\", where = \"/\" }}]\n{}", edge_key());
-        let options = backend::Options { name: name.clone(), config, ..backend::Options::default() }
-            .set("TAILRACE_MONGODB__URI", &addresses().await.mongodb)
+        let options = bare_backend("shared-secrets", &addresses().await.mongodb)
             .set("TAILRACE_AUTH__JWT__SECRET", SECRET)
             .set("TAILRACE_AUTH__JWT__ALGORITHMS", json!(ALGORITHMS).to_string());
         let worker = |backend: &str| {
-            worker::Options { name, ..worker::Options::default() }
-                .set("BACKENDS", backend)
-                .set("EDGE_KEY_ID", EDGE_KEY_ID)
-                .set("EDGE_KEY", EDGE_KEY)
+            bare_worker("shared-secrets", &[backend])
                 .set("JWT_SECRET", SECRET)
                 .set("JWT_ALGORITHMS", ALGORITHMS.join(","))
         };
