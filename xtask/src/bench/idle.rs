@@ -1,6 +1,6 @@
 //! What an idle subscriber costs: the growth of the backend's resident memory, divided by the number of subscribers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
@@ -19,6 +19,10 @@ use super::rounds::Series;
 const BOUND: f64 = 3.0 * 1024.0;
 /// The most that the last round may hold, times what the first one does.
 const GROWTH: f64 = 1.03;
+
+/// How long the memory may move, and how long it has to rest to be called settled.
+const SETTLES_WITHIN: Duration = Duration::from_mins(1);
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -92,8 +96,10 @@ pub(super) async fn run(backend: &Backend, options: Options) -> Result<()> {
 /// The resident memory once it no longer moves.
 async fn settled(backend: &Backend) -> Result<u64> {
     let mut last = backend.resident()?;
+    let deadline = Instant::now() + SETTLES_WITHIN;
     loop {
-        sleep(Duration::from_secs(1)).await;
+        ensure!(Instant::now() < deadline, "the backend's memory still moves after {SETTLES_WITHIN:?}");
+        sleep(BETWEEN_LOOKS).await;
         let now = backend.resident()?;
         if now.abs_diff(last) < 64 * 1024 {
             return Ok(now);
