@@ -15,7 +15,7 @@ use tokio::task::{JoinSet, yield_now};
 use crate::{
     batch::Batch,
     metrics::{Metrics, Tally},
-    subscription::{Delivered, Queue},
+    subscription::{Delivered, NEAR, Queue},
 };
 
 /// Subscribers who are served before other tasks get their turn of the thread: a millisecond or less.
@@ -97,9 +97,12 @@ impl Work {
             let begin = self.ends[index] - to.len();
             let until = self.ends[index].min(subscribers.end);
             let mut batch = batch.at_hand();
-            for queue in &to[from - begin..until - begin] {
-                if let Some(Delivered { form, figures, since }) = queue.give(&mut batch) {
-                    tally.wrote(form, figures.events, figures.bytes, batch.written_at(), since);
+            for queues in to[from - begin..until - begin].chunks(NEAR) {
+                Queue::bring_near(queues);
+                for queue in queues {
+                    if let Some(Delivered { form, figures, since }) = queue.give(&mut batch) {
+                        tally.wrote(form, figures.events, figures.bytes, batch.written_at(), since);
+                    }
                 }
             }
             from = until;

@@ -50,6 +50,7 @@ pub mod sse;
 pub mod stream;
 pub mod subscription;
 pub mod tls;
+mod waiting;
 pub mod watcher;
 pub mod websocket;
 mod wire;

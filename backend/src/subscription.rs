@@ -1,8 +1,8 @@
 //! One subscriber's end of a source: a queue that is bounded in bytes, and the close that ends it.
 
 use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    hint::black_box,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use shared::{close::Close, following::Wanted};
@@ -14,8 +14,12 @@ use crate::{
     event::{Event, Form},
     position::Position,
     source::Source,
+    waiting::Waiting,
     wire::{Wire, Written},
 };
+
+/// Subscribers of whom the processor fetches what is needed at one time, and keeps it until it is their turn.
+pub(crate) const NEAR: usize = 16;
 
 /// What a subscriber gets next.
 #[derive(Clone, Debug)]
@@ -29,9 +33,14 @@ pub enum Delivery {
 }
 
 /// The queue between a source and one subscriber.
+///
+/// What a fan-out looks at with each event comes first, in the order that is written here, for [`Queue::bring_near`].
 #[derive(Debug)]
+#[repr(C)]
 pub struct Queue {
     state: Mutex<State>,
+    /// Where the source writes while nothing waits: what would only pass through the queue need wake nobody.
+    outlet: OnceLock<Outlet>,
     arrived: Notify,
     taken: Notify,
     limit: usize,
@@ -41,8 +50,7 @@ pub struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    events: VecDeque<Arc<Event>>,
-    bytes: usize,
+    waiting: Waiting,
     close: Option<Close>,
     /// Where the subscriber begins.
     start: Option<Position>,
@@ -52,8 +60,6 @@ struct State {
     live: bool,
     /// The weight of the event that did not fit when it was offered.
     offered: usize,
-    /// Where the source writes while nothing waits: what would only pass through the queue need wake nobody.
-    outlet: Option<Outlet>,
     /// What was taken out of the queue may not be written yet, and the source must not get ahead of it.
     in_hand: bool,
     /// The session has to flush what the source could write in part only.
@@ -81,19 +87,13 @@ pub(crate) struct Delivered {
 }
 
 impl State {
-    fn fits(&self, weight: usize, limit: usize) -> bool {
-        // The oldest does not count: it is on its way, and however large it is, it is no sign of a slow reader.
-        let oldest = self.events.front().map_or(0, |oldest| oldest.weight());
-        self.events.is_empty() || self.bytes - oldest + weight <= limit
-    }
-
     /// Adds events in their order, and closes the queue at the first that does not fit.
     fn add<'a>(&mut self, events: impl IntoIterator<Item = &'a Arc<Event>>, limit: usize) {
         for event in events {
             if !self.wants(event) {
                 continue;
             }
-            if !self.fits(event.weight(), limit) {
+            if !self.waiting.has_room_for(event.weight(), limit) {
                 self.close = Some(Close::TooSlow);
                 break;
             }
@@ -102,17 +102,16 @@ impl State {
     }
 
     fn push(&mut self, event: &Arc<Event>) {
-        self.bytes += event.weight();
         self.last = Some(event.position().clone());
-        self.events.push_back(event.to_tell());
+        self.waiting.push(event.to_tell());
     }
 
     /// Writes a batch to the socket, if nothing is ahead of it there and the kernel has room; what has room in part is given
     /// to the session to flush.
-    fn write_now(&mut self, batch: &mut AtHand<'_>) -> Option<Delivered> {
-        let Outlet { wire, form, since } = self.outlet.as_ref()?;
+    fn write_now(&mut self, outlet: &Outlet, batch: &mut AtHand<'_>) -> Option<Delivered> {
+        let Outlet { wire, form, since } = outlet;
         let first = batch.events().first()?;
-        if self.in_hand || self.flush || !self.events.is_empty() || !self.wants(first) {
+        if self.in_hand || self.flush || !self.waiting.is_empty() || !self.wants(first) {
             return None;
         }
         let frames = batch.frames(*form)?;
@@ -138,7 +137,14 @@ impl Queue {
     /// An empty queue of a subscriber who knows everything up to `after`.
     pub(crate) fn new(limit: usize, after: Option<Position>, wanted: Option<Wanted>) -> Self {
         let state = State { start: after.clone(), last: after, ..State::default() };
-        Self { state: Mutex::new(state), arrived: Notify::new(), taken: Notify::new(), limit, wanted }
+        Self {
+            state: Mutex::new(state),
+            outlet: OnceLock::new(),
+            arrived: Notify::new(),
+            taken: Notify::new(),
+            limit,
+            wanted,
+        }
     }
 
     /// Which of the source's events are for this subscriber; all without it.
@@ -167,6 +173,18 @@ impl Queue {
         self.arrived.notify_one();
     }
 
+    /// Has the processor fetch at one time what [`Queue::give`] looks at first, for all of them: one by one it would wait for the
+    /// memory twice with each, since what the kernel does for one send takes the whole cache.
+    pub(crate) fn bring_near(queues: &[Arc<Self>]) {
+        for queue in queues {
+            black_box((queue.state.is_poisoned(), queue.outlet.get().is_some()));
+        }
+        // All of the queues before the first of the wires, which are known from them.
+        for outlet in queues.iter().filter_map(|queue| queue.outlet.get()) {
+            outlet.wire.bring_near();
+        }
+    }
+
     /// Gives a subscriber whom the source serves a batch that is for it: to its socket at once, where that can be, or else
     /// into the queue, as [`Queue::push`] does. Says what was written.
     pub(crate) fn give(&self, batch: &mut AtHand<'_>) -> Option<Delivered> {
@@ -174,7 +192,7 @@ impl Queue {
         if !state.live {
             return None;
         }
-        let delivered = state.write_now(batch);
+        let delivered = self.outlet.get().and_then(|outlet| state.write_now(outlet, batch));
         if delivered.is_some() && !state.flush {
             return delivered;
         }
@@ -196,7 +214,7 @@ impl Queue {
             if !state.wants(event) || !self.is_for(event) {
                 continue;
             }
-            if !state.fits(event.weight(), self.limit) {
+            if !state.waiting.has_room_for(event.weight(), self.limit) {
                 all = false;
                 state.offered = event.weight();
                 break;
@@ -214,7 +232,9 @@ impl Queue {
             let taken = self.taken.notified();
             {
                 let state = self.state();
-                let has_room = state.bytes <= self.limit / 2 && state.fits(state.offered, self.limit);
+                let waiting = &state.waiting;
+                let has_room =
+                    waiting.bytes() <= self.limit / 2 && waiting.has_room_for(state.offered, self.limit);
                 if has_room || state.close.is_some() {
                     return;
                 }
@@ -230,7 +250,7 @@ impl Queue {
 
     /// How many bytes wait.
     pub(crate) fn bytes(&self) -> usize {
-        self.state().bytes
+        self.state().waiting.bytes()
     }
 
     /// The position of the newest event that the subscriber was given, or where it began.
@@ -260,14 +280,15 @@ impl Queue {
     /// The bytes that wait, if they are more than half of the room and are still wanted.
     pub(crate) fn filling_bytes(&self) -> Option<usize> {
         let state = self.state();
-        (state.live && state.close.is_none() && state.bytes > self.limit / 2).then_some(state.bytes)
+        let bytes = state.waiting.bytes();
+        (state.live && state.close.is_none() && bytes > self.limit / 2).then_some(bytes)
     }
 
     /// Where the subscriber stands if nothing waits for it. Then nothing is written for it either until
     /// [`Subscription::written`], so that whoever tells the position is not overtaken by what is behind it.
     pub(crate) fn hold_quiet(&self) -> Option<Position> {
         let mut state = self.state();
-        let quiet = state.live && state.events.is_empty() && state.close.is_none();
+        let quiet = state.live && state.waiting.is_empty() && state.close.is_none();
         state.in_hand |= quiet;
         state.last.clone().filter(|_| quiet)
     }
@@ -282,8 +303,7 @@ impl Queue {
     /// Ends the queue at once: what waits in it is not for this subscriber any more.
     pub(crate) fn cut(&self, close: Close) {
         let mut state = self.state();
-        state.events = VecDeque::new();
-        state.bytes = 0;
+        state.waiting.clear();
         state.close = Some(close);
         drop(state);
         self.arrived.notify_one();
@@ -296,13 +316,8 @@ impl Queue {
             state.in_hand = true;
             return Some(Delivery::Flush);
         }
-        if let Some(event) = state.events.pop_front() {
+        if let Some(event) = state.waiting.pop() {
             state.in_hand = true;
-            state.bytes -= event.weight();
-            if state.events.is_empty() {
-                // An idle subscriber keeps no buffer.
-                state.events = VecDeque::new();
-            }
             drop(state);
             self.taken.notify_one();
             return Some(Delivery::Event(event));
@@ -357,9 +372,9 @@ impl Subscription {
 
     /// Lets the source write to the session's socket whenever nothing waits. The session has written all that it took.
     pub(crate) fn lend(&self, outlet: Outlet) {
-        let mut state = self.queue.state();
-        state.outlet = Some(outlet);
-        state.in_hand = false;
+        // A session has one socket, and lends it once.
+        let _ = self.queue.outlet.set(outlet);
+        self.queue.state().in_hand = false;
     }
 
     /// What was taken is written and flushed, and what is told by itself too: the source may write again.
@@ -513,9 +528,9 @@ mod tests {
     }
 
     fn lent(queue: &Queue, wire: &Wire) {
-        let mut state = queue.state();
-        state.outlet = Some(Outlet { wire: wire.clone(), form: Form::Plain(JsonMode::Relaxed), since: 0 });
-        state.live = true;
+        let form = Form::Plain(JsonMode::Relaxed);
+        queue.outlet.set(Outlet { wire: wire.clone(), form, since: 0 }).expect("it is lent once");
+        queue.go_live();
     }
 
     fn batch(time: u32, bytes: usize) -> Batch {

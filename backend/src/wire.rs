@@ -4,7 +4,9 @@
 //! frames come whole, one behind the other, whoever writes them.
 
 use std::{
+    hint::black_box,
     io::{self, ErrorKind},
+    os::fd::AsRawFd,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
@@ -59,6 +61,11 @@ impl Wire {
 
     fn end(&self) -> MutexGuard<'_, End> {
         self.0.end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the processor fetch what [`Wire::write_now`] looks at first.
+    pub(crate) fn bring_near(&self) {
+        black_box((self.0.stream.as_raw_fd(), self.0.end.is_poisoned()));
     }
 
     /// Writes whole frames as far as the kernel takes them now. A connection that is broken takes nothing: its session

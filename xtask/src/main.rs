@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use tokio::runtime;
 
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask", about = "Run, test, and measure Tailrace", disable_version_flag = true)]
@@ -42,15 +43,23 @@ enum Command {
     Worker,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Arguments::parse().command).await {
+fn main() -> ExitCode {
+    let command = Arguments::parse().command;
+    let runtime = match &command {
+        Command::Load(options) if options.is_of_one_thread() => runtime::Builder::new_current_thread(),
+        _ => runtime::Builder::new_multi_thread(),
+    };
+    match start(runtime, command) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn start(mut runtime: runtime::Builder, command: Command) -> Result<ExitCode> {
+    runtime.enable_all().build()?.block_on(run(command))
 }
 
 async fn run(command: Command) -> Result<ExitCode> {

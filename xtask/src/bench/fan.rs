@@ -14,9 +14,10 @@ use super::Server;
 use super::cores::{LOAD, MEASURED, pin};
 use super::generator::Generator;
 use super::processor::processor_time;
+use super::rounds::Series;
 
-/// The most of its core that the load may take: what takes all of it may be what holds the sender up.
-pub(super) const MOST_OF_CORE: f64 = 0.9;
+/// The least of its core that a sender takes which nothing holds up, from the order to send until the clients have been asked.
+const BUSY: f64 = 0.8;
 /// Bytes of padding in a document, so that a frame has about 300.
 const PADDING: &str = "80";
 
@@ -47,6 +48,21 @@ pub(super) struct Fan {
     clients: u32,
     /// Whether what it is given at once goes out as it likes: a server gathers what waits.
     gathers: bool,
+    /// Whether clients sleep until something comes where there is a pause between events. To wake one on the same machine is
+    /// charged to who sends, and more often to one who sends more slowly; clients elsewhere cost nothing of that.
+    pub(super) sleeps: bool,
+}
+
+/// Whether who sends as fast as can be was busy all the time in the middle of these rounds: else it may be the load that was
+/// measured, which it had to wait for.
+pub(super) fn ensure_busy(sender: &Series) -> Result<()> {
+    let share = sender.median("sender_share_of_core");
+    ensure!(
+        share >= BUSY,
+        "{}: the sender takes {share:.2} of its core: the load, and not the sender, may be what is measured",
+        sender.name
+    );
+    Ok(())
 }
 
 impl Fan {
@@ -86,7 +102,7 @@ impl Fan {
         let writer = ["writer", "--mongodb", &mongodb, "--database", "bench", "--collection", collection];
         let (source, _) = Generator::start(program, &[&writer[..], &["--padding", PADDING]].concat()).await?;
         pin(server.set.process(0)?, LOAD)?;
-        Self { source, readers, sender, clients, gathers: true }.pinned()
+        Self { source, readers, sender, clients, gathers: true, sleeps: false }.pinned()
     }
 
     /// A server of channels, which is given events of so many bytes for all its clients.
@@ -102,7 +118,7 @@ impl Fan {
         let bytes = bytes.saturating_sub(HEADER).to_string();
         let publisher = ["publisher", interface, "--server", &url, "--bytes", &bytes];
         let (source, _) = Generator::start(program, &publisher).await?;
-        Self { source, readers, sender: peer.id(), clients, gathers: true }.pinned()
+        Self { source, readers, sender: peer.id(), clients, gathers: true, sleeps: false }.pinned()
     }
 
     /// A thread that does nothing but `send()` frames of so many bytes to so many clients.
@@ -113,7 +129,7 @@ impl Fan {
         let (readers, _) =
             readers(program, &format!("http://127.0.0.1:{}", said["port"]), "/", clients, "events").await?;
         let sender = source.id()?;
-        Self { source, readers, sender, clients, gathers: false }.pinned()
+        Self { source, readers, sender, clients, gathers: false, sleeps: false }.pinned()
     }
 
     fn pinned(self) -> Result<Self> {
@@ -127,7 +143,7 @@ impl Fan {
 
     /// How many bytes a frame has.
     pub(super) async fn frame_bytes(&mut self) -> Result<u32> {
-        let sample = self.send(1, 1, Duration::ZERO).await?;
+        let sample = self.send(1, 1, Duration::ZERO, "await").await?;
         let bytes = sample["bytes"].as_u64().context("bytes")? / u64::from(self.clients);
         Ok(u32::try_from(bytes)?)
     }
@@ -143,7 +159,8 @@ impl Fan {
     pub(super) async fn every(&mut self, every: Duration, batch: u32, for_about: Duration) -> Result<Value> {
         let batches = (for_about.as_micros() / every.as_micros()).max(3);
         let events = u32::try_from(batches)? * batch;
-        let figures = self.send(events, batch, every).await?;
+        let wait = if self.sleeps { "await" } else { "watch" };
+        let figures = self.send(events, batch, every, wait).await?;
         Ok(json!({
             "cpu_us_per_delivery": figures["cpu_us_per_delivery"],
             "p50_ms": figures["p50_ms"],
@@ -154,13 +171,15 @@ impl Fan {
     /// Events as fast as can be: how many deliveries a second there are, and what they leave the load of its core.
     pub(super) async fn burst(&mut self, batch: u32, deliveries: u32) -> Result<Value> {
         let events = (deliveries / self.clients / batch).max(3) * batch;
-        let figures = self.send(events, if self.gathers { events } else { batch }, Duration::ZERO).await?;
+        let batch = if self.gathers { events } else { batch };
+        let figures = self.send(events, batch, Duration::ZERO, "await").await?;
         let figure = |name: &str| figures[name].as_f64().with_context(|| name.to_owned());
         let count = figure("events")?;
         Ok(json!({
             "deliveries_per_second": count / figure("seconds_between_first_and_last")?,
             "events_per_read": count / figure("reads")?,
             "cpu_us_per_delivery_in_burst": figure("cpu_us_per_delivery")?,
+            "sender_share_of_core": figure("sender_share_of_core")?,
             "load_share_of_core": figure("load_share_of_core")?,
             "load_drains_per_second": count / figure("load_cpu_seconds")?,
         }))
@@ -184,14 +203,16 @@ impl Fan {
         bail!("no event has reached all {} clients within {REACH_ALL:?}", self.clients)
     }
 
-    async fn send(&mut self, events: u32, batch: u32, every: Duration) -> Result<Value> {
+    async fn send(&mut self, events: u32, batch: u32, every: Duration, wait: &str) -> Result<Value> {
         let expected = u64::from(events) * u64::from(self.clients);
         let load = self.readers.id()?;
         self.readers.order("take").await?;
         let (began, sender_before, load_before) =
             (Instant::now(), processor_time(self.sender)?, processor_time(load)?);
-        self.source.fire(events, batch, every).await?;
-        let mut figures = self.readers.order(&format!("await {expected}")).await?;
+        let order = format!("{wait} {expected}");
+        // Not in turn: a writer answers once all is written.
+        let ((), mut figures) =
+            tokio::try_join!(self.source.fire(events, batch, every), self.readers.order(&order))?;
         let spent = processor_time(self.sender)? - sender_before;
         let load_spent = processor_time(load)? - load_before;
         ensure!(figures["ended"] == 0, "{} clients were closed", figures["ended"]);
@@ -199,7 +220,9 @@ impl Fan {
         ensure!(came == expected, "{came} of {expected} events came");
         figures["cpu_us_per_delivery"] = json!(spent * 1e6 / (f64::from(events) * f64::from(self.clients)));
         figures["load_cpu_seconds"] = json!(load_spent);
-        figures["load_share_of_core"] = json!(load_spent / began.elapsed().as_secs_f64());
+        let seconds = began.elapsed().as_secs_f64();
+        figures["sender_share_of_core"] = json!(spent / seconds);
+        figures["load_share_of_core"] = json!(load_spent / seconds);
         Ok(figures)
     }
 }
@@ -213,7 +236,8 @@ async fn readers(
 ) -> Result<(Generator, Value)> {
     let count = clients.to_string();
     let readers = ["readers", "--server", server, "--path", path, "--count", &count, "--language", language];
-    Generator::start(program, &readers).await
+    // Others of its core, such as MongoDB, come first.
+    Generator::start_of_low_priority(program, &readers).await
 }
 
 /// Declares a stream of this collection; its address.

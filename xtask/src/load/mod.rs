@@ -63,6 +63,14 @@ enum Load {
     Writer(writer::Options),
 }
 
+impl Options {
+    /// Whether it is a crowd of sockets, which one thread both waits for and reads: to have another wait, and wake it, would cost
+    /// more than the reading.
+    pub(crate) fn is_of_one_thread(&self) -> bool {
+        matches!(self.load, Load::Latency(_) | Load::Readers(_) | Load::Returning(_))
+    }
+}
+
 pub(crate) async fn run(options: Options) -> Result<()> {
     match options.load {
         Load::Attack(options) => attack::run(options).await,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::{Value, json};
+use tokio::task::yield_now;
 
 use super::crowd::{self, Taker};
 use super::delays::Delays;
@@ -44,7 +45,7 @@ struct Taken {
 }
 
 /// Connects, says so, and answers each `take` with what came since the last one, and `await <events>` with the same once so
-/// many have come.
+/// many have come. Until then `watch <events>` does not sleep: to wake who sleeps is charged to who sends.
 pub(crate) async fn run(options: Options) -> Result<()> {
     let mut orders = orders();
     let sockets = crowd::open(&options.stream, options.language, options.count).await?;
@@ -63,15 +64,30 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     readers
         .run_until(async {
             while let Some(order) = orders.recv().await {
-                if let Some(events) = order.strip_prefix("await ") {
+                let have_come = async |events: &str| {
                     let events = events.parse()?;
                     patiently(PATIENCE, || taken.borrow().has_come_to(events)).await;
+                    anyhow::Ok(())
+                };
+                if let Some(events) = order.strip_prefix("await ") {
+                    have_come(events).await?;
+                } else if let Some(events) = order.strip_prefix("watch ") {
+                    tokio::select! {
+                        have_come = have_come(events) => have_come?,
+                        () = stay_awake() => {}
+                    }
                 }
                 println!("{}", taken.borrow_mut().summary());
             }
             Ok(())
         })
         .await
+}
+
+async fn stay_awake() {
+    loop {
+        yield_now().await;
+    }
 }
 
 impl Taken {
