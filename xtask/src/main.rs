@@ -68,7 +68,7 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Test(options) => test::run(options).await,
         Command::Soak(options) => soak::run(options).await,
         Command::Fuzz(options) => fuzz::run(options).await,
-        Command::Bench(options) => bench::run(options).await.map(|()| ExitCode::SUCCESS),
+        Command::Bench(options) => Box::pin(bench::run(options)).await.map(|()| ExitCode::SUCCESS),
         Command::Load(options) => load::run(options).await.map(|()| ExitCode::SUCCESS),
         Command::Worker => parts::worker::build().map(|()| ExitCode::SUCCESS),
     }

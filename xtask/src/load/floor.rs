@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::volley::{Volley, event};
-use super::{frames, orders};
+use super::{frames, now, orders};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -48,7 +48,7 @@ fn send(listener: &TcpListener, options: &Options, volleys: &mpsc::Receiver<Voll
     for volley in volleys {
         let mut next = Instant::now();
         for events in volley.batches() {
-            let frames = frame(options.bytes).repeat(usize::try_from(events)?);
+            let frames = frame(now(), options.bytes).repeat(usize::try_from(events)?);
             for mut socket in &sockets {
                 socket.write_all(&frames)?;
             }
@@ -60,7 +60,7 @@ fn send(listener: &TcpListener, options: &Options, volleys: &mpsc::Receiver<Voll
 }
 
 /// Takes any request for an upgrade.
-fn accept(listener: &TcpListener) -> Result<TcpStream> {
+pub(super) fn accept(listener: &TcpListener) -> Result<TcpStream> {
     let (mut socket, _) = listener.accept()?;
     socket.set_nodelay(true)?;
     for line in BufReader::new(&socket).lines() {
@@ -74,21 +74,20 @@ fn accept(listener: &TcpListener) -> Result<TcpStream> {
     Ok(socket)
 }
 
-/// An event in one frame.
-fn frame(bytes: usize) -> Vec<u8> {
-    frames::text(event(bytes).as_bytes(), false)
+/// An event that was written at this time, in one frame.
+pub(super) fn frame(at: u64, bytes: usize) -> Vec<u8> {
+    frames::text(event(at, bytes).as_bytes(), false)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::frames::{Frame, first, written_at};
-    use super::super::now;
     use super::*;
 
     #[test]
     fn a_frame_of_the_floor_is_read_like_one_of_a_server() {
         for bytes in [100, 300, 70_000] {
-            let frame = frame(bytes);
+            let frame = frame(now(), bytes);
             let Some((Frame::Message(event), length)) = first(&frame) else { panic!("a message") };
             assert_eq!((event.len(), length), (bytes, frame.len()));
             assert!(written_at(event).is_some_and(|at| at <= now()));

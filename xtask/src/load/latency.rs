@@ -1,4 +1,5 @@
-//! The driver's own change stream and many clients of a server, in one process: when each of them sees an event, by one clock.
+//! The driver's own change stream and many clients of a server, in one process: when it hands out an event, and when that comes to
+//! each of their sockets, by one clock.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -7,14 +8,12 @@ use std::task::{Context as Polled, Poll, ready};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use bson::RawDocumentBuf;
 use clap::Args;
-use futures_util::TryStreamExt as _;
-use mongodb::options::FullDocumentType;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::crowd::{self, Taker};
+use super::driver::Written;
 use super::endpoints::{Namespace, Stream};
 use super::frames::written_at;
 use super::socket::{Language, Socket, buffer};
@@ -47,8 +46,10 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         runtime.block_on(follow(&namespace, &seen))
     });
     by_cursor.recv().await.context("the driver's change stream")?;
-    let sockets = crowd::open(&options.stream, Language::Events, options.count).await?;
-    let taken = Rc::new(RefCell::new(Taken { buffer: buffer(), came: HashMap::new(), ended: 0 }));
+    let mut sockets = crowd::open(&options.stream, Language::Events, options.count).await?;
+    sockets.iter_mut().try_for_each(Socket::stamp)?;
+    let nothing = Taken { buffer: buffer(), read: Vec::new(), came: HashMap::new(), ended: 0 };
+    let taken = Rc::new(RefCell::new(nothing));
     let readers = crowd::read(sockets, &taken);
     println!("{}", json!({ "connected": options.count }));
     readers
@@ -79,21 +80,18 @@ struct Seen {
 
 /// Tells of each event when the driver hands it out, and first of all that it is open.
 async fn follow(namespace: &Namespace, seen: &mpsc::UnboundedSender<Seen>) -> Result<()> {
-    let collection = namespace.open(2).await?;
-    let events = collection.watch().full_document(FullDocumentType::UpdateLookup).await?;
-    let mut events = events.with_type::<RawDocumentBuf>();
+    let mut written = Written::open(namespace).await?;
     seen.send(Seen { at: 0, now: 0 })?;
-    while let Some(event) = events.try_next().await? {
-        let now = now();
-        if let Ok(at) = event.get_document("fullDocument").and_then(|document| document.get_i64("at")) {
-            seen.send(Seen { at: u64::try_from(at)?, now })?;
-        }
+    while let Some(at) = written.next().await? {
+        seen.send(Seen { at, now: now() })?;
     }
     Ok(())
 }
 
 struct Taken {
     buffer: Vec<u8>,
+    /// What was read at one time.
+    read: Vec<u64>,
     /// When each event came, at each client.
     came: HashMap<u64, Vec<u64>>,
     ended: usize,
@@ -101,12 +99,14 @@ struct Taken {
 
 impl Taker for Taken {
     fn poll(&mut self, socket: &mut Socket, polled: &mut Polled<'_>) -> Poll<Result<bool>> {
-        let came = &mut self.came;
+        let read = &mut self.read;
         let bytes = ready!(socket.poll_messages(polled, &mut self.buffer, |event| {
-            let at = written_at(event).context("an event without the time of its writing")?;
-            came.entry(at).or_default().push(now());
+            read.push(written_at(event).context("an event without the time of its writing")?);
             Ok(())
         }))?;
+        for at in read.drain(..) {
+            self.came.entry(at).or_default().push(socket.came());
+        }
         Poll::Ready(Ok(bytes > 0))
     }
 

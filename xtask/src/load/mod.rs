@@ -9,6 +9,7 @@ mod crowd;
 mod cursors;
 mod delays;
 mod door;
+mod driver;
 mod endpoints;
 mod floor;
 mod frames;
@@ -16,8 +17,10 @@ mod ingest;
 mod latency;
 mod publisher;
 mod readers;
+mod relay;
 mod returning;
 mod socket;
+mod stamps;
 mod upgrades;
 mod volley;
 mod writer;
@@ -57,6 +60,8 @@ enum Load {
     Readers(readers::Options),
     /// Sends to clients as fast as can be, and does nothing else.
     Floor(floor::Options),
+    /// Sends what the driver's own change stream brings to clients, and does nothing else.
+    Relay(relay::Options),
     /// Publishes events through a server that takes them from its clients.
     Publisher(publisher::Options),
     /// Inserts documents that bear the time of their writing.
@@ -82,6 +87,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         Load::Upgrades(options) => upgrades::run(options).await,
         Load::Publisher(options) => publisher::run(options).await,
         Load::Readers(options) => readers::run(options).await,
+        Load::Relay(options) => relay::run(options).await,
         Load::Floor(options) => floor::run(options).await,
         Load::Writer(options) => writer::run(options).await,
     }

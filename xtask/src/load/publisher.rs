@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use super::answer::status;
 use super::volley::{Volley, event};
-use super::{frames, orders};
+use super::{frames, now, orders};
 
 /// Publications in one request to Centrifugo: the answer to more has no length, but comes in chunks.
 const TOGETHER: usize = 64;
@@ -71,7 +71,7 @@ impl Publisher {
     }
 
     async fn publish(&mut self, events: u32) -> Result<()> {
-        let texts = (0..events).map(|_| event(self.options.bytes));
+        let texts = (0..events).map(|_| event(now(), self.options.bytes));
         match self.options.interface {
             Interface::Broadcast => {
                 let frames: Vec<u8> = texts.flat_map(|event| frames::text(event.as_bytes(), true)).collect();

@@ -16,7 +16,7 @@ use super::endpoints::Stream;
 use super::frames::written_at;
 use super::socket::{Language, Socket, buffer};
 use super::volley::PATIENCE;
-use super::{now, orders, patiently};
+use super::{orders, patiently};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -34,6 +34,8 @@ pub(crate) struct Options {
 struct Taken {
     /// One for all: they are read in turn.
     buffer: Vec<u8>,
+    /// When the events were written that are read at one time.
+    written: Vec<u64>,
     since: Instant,
     delays: Delays,
     bytes: u64,
@@ -51,6 +53,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let sockets = crowd::open(&options.stream, options.language, options.count).await?;
     let nothing = Taken {
         buffer: buffer(),
+        written: Vec::new(),
         since: Instant::now(),
         delays: Delays::default(),
         bytes: 0,
@@ -113,18 +116,19 @@ impl Taken {
 
 impl Taker for Taken {
     fn poll(&mut self, socket: &mut Socket, polled: &mut Polled<'_>) -> Poll<Result<bool>> {
-        let now = now();
-        let delays = &mut self.delays;
-        let before = delays.len();
+        let written = &mut self.written;
         let bytes = ready!(socket.poll_messages(polled, &mut self.buffer, |event| {
-            let at = written_at(event).context("an event without the time of its writing")?;
-            delays.add(at, now);
+            written.push(written_at(event).context("an event without the time of its writing")?);
             Ok(())
         }))?;
         self.bytes += u64::try_from(bytes)?;
         self.reads += 1;
-        if self.delays.len() > before {
-            self.between = Some((self.between.map_or(now, |(first, _)| first), now));
+        let came = socket.came();
+        if !self.written.is_empty() {
+            self.between = Some((self.between.map_or(came, |(first, _)| first), came));
+        }
+        for at in self.written.drain(..) {
+            self.delays.add(at, came);
         }
         Poll::Ready(Ok(bytes > 0))
     }

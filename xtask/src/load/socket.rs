@@ -11,6 +11,8 @@ use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::frames::{Frame, PONG, first, text};
+use super::now;
+use super::stamps::Stamps;
 
 /// What is read at once.
 const BUFFER: usize = 64 * 1024;
@@ -40,6 +42,7 @@ pub(super) struct Socket {
     begun: Vec<u8>,
     /// Whether there may be whole ones in it: such as came with the answer to the upgrade.
     unread: bool,
+    stamps: Option<Stamps>,
 }
 
 impl Socket {
@@ -64,11 +67,23 @@ impl Socket {
         let status = answer.status;
         ensure!(status == StatusCode::SWITCHING_PROTOCOLS, "the upgrade is answered {status}");
         let (stream, begun) = answer.into_upgraded();
-        let mut socket = Self { stream, language, unread: !begun.is_empty(), begun };
+        let mut socket = Self { stream, language, unread: !begun.is_empty(), begun, stamps: None };
         if language == Language::Centrifugo {
             socket.subscribe().await?;
         }
         Ok(socket)
+    }
+
+    /// From now on [`Socket::came`] is what the kernel says.
+    pub(super) fn stamp(&mut self) -> Result<()> {
+        self.stamps = Some(Stamps::new(&self.stream)?);
+        Ok(())
+    }
+
+    /// When the newest came of what was read last, in microseconds since 1970: to the socket, where that is stamped, or else to
+    /// who asks.
+    pub(super) fn came(&self) -> u64 {
+        self.stamps.as_ref().and_then(Stamps::newest).unwrap_or_else(now)
     }
 
     /// Subscribes to a channel of Centrifugo's.
@@ -104,9 +119,14 @@ impl Socket {
             self.begun.drain(..done);
             return Poll::Ready(Ok(bytes));
         }
-        let mut buffer = ReadBuf::new(buffer);
-        ready!(Pin::new(&mut self.stream).poll_read(polled, &mut buffer))?;
-        let bytes = buffer.filled();
+        let bytes = if let Some(stamps) = &mut self.stamps {
+            ready!(stamps.poll_read(&self.stream, polled, buffer))?
+        } else {
+            let mut buffer = ReadBuf::new(buffer);
+            ready!(Pin::new(&mut self.stream).poll_read(polled, &mut buffer))?;
+            buffer.filled().len()
+        };
+        let bytes = &buffer[..bytes];
         if self.begun.is_empty() {
             let done = apart(&self.stream, self.language, bytes, &mut take)?;
             self.begun.extend_from_slice(&bytes[done..]);

@@ -5,8 +5,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tokio::time::Instant;
 
-use super::now;
-
 /// How long the events of a volley are waited for.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -47,9 +45,9 @@ impl Volley {
     }
 }
 
-/// A text of this length, and no shorter than it must be, with the time of its writing.
-pub(super) fn event(bytes: usize) -> String {
-    let mut text = format!("{{\"fullDocument\":{{\"at\":{},\"padding\":\"", now());
+/// A text of this length, and no shorter than it must be, with the time of its writing in microseconds since 1970.
+pub(super) fn event(at: u64, bytes: usize) -> String {
+    let mut text = format!("{{\"fullDocument\":{{\"at\":{at},\"padding\":\"");
     let padding = bytes.saturating_sub(text.len() + 3);
     text.extend(std::iter::repeat_n('x', padding));
     text.push_str("\"}}");
