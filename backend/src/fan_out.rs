@@ -22,7 +22,7 @@ use crate::{
 const TURN: usize = 128;
 
 /// With more subscribers than this for each of them it is worth to wake another thread.
-const WORTH_A_THREAD: usize = 512;
+const WORTH_A_THREAD: usize = 256;
 
 /// A batch, and everybody whom it is for.
 #[derive(Debug)]

@@ -416,6 +416,12 @@ mod tests {
     }
 
     #[test]
+    fn two_reads_bring_near_all_that_a_fan_out_looks_at_first() {
+        const CACHE_LINE: usize = 64;
+        assert!(std::mem::offset_of!(Queue, outlet) <= CACHE_LINE);
+    }
+
+    #[test]
     fn a_full_queue_delivers_what_waits_and_then_closes_as_too_slow() {
         let queue = Queue::new(100, None, None);
         queue.push(&[numbered(1, 50), numbered(2, 50), numbered(3, 50)]);

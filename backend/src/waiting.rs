@@ -54,3 +54,25 @@ impl Waiting {
         self.0 = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bson::{Timestamp, rawdoc};
+
+    use super::*;
+    use crate::{position::Position, seal};
+
+    #[test]
+    fn nothing_is_kept_once_nothing_waits() {
+        let position = Position::before(Timestamp { time: 1, increment: 0 });
+        let event = Arc::new(Event::change(rawdoc! { "x": 1 }, position, &Arc::new(seal::for_tests())));
+        let mut waiting = Waiting::default();
+        waiting.push(Arc::clone(&event));
+        assert_eq!(waiting.bytes(), event.weight());
+        assert!(waiting.has_room_for(event.weight(), event.weight()), "the oldest does not count");
+        assert!(!waiting.has_room_for(event.weight() + 1, event.weight()));
+        assert!(waiting.pop().is_some());
+        assert!(waiting.is_empty() && waiting.bytes() == 0);
+        assert_eq!(size_of_val(&waiting), size_of::<usize>());
+    }
+}
