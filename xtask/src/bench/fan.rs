@@ -38,6 +38,28 @@ pub(super) struct Channel {
     pub(super) clients: u32,
 }
 
+/// How clients wait for what comes.
+///
+/// To wake one on the same machine is charged to who sends, and more often to one who sends more slowly; clients elsewhere
+/// cost nothing of that.
+#[derive(Clone, Copy)]
+pub(super) enum Waiting {
+    /// They sleep.
+    Asleep,
+    /// They look all the time.
+    Awake,
+}
+
+impl Waiting {
+    /// The order to wait for so many events.
+    fn order(self, events: u64) -> String {
+        match self {
+            Self::Asleep => format!("await {events}"),
+            Self::Awake => format!("watch {events}"),
+        }
+    }
+}
+
 /// One who sends, on a core of its own, and its clients.
 pub(super) struct Fan {
     /// Sends, or makes the server send.
@@ -48,9 +70,8 @@ pub(super) struct Fan {
     clients: u32,
     /// Whether what it is given at once goes out as it likes: a server gathers what waits.
     gathers: bool,
-    /// Whether clients sleep until something comes where there is a pause between events. To wake one on the same machine is
-    /// charged to who sends, and more often to one who sends more slowly; clients elsewhere cost nothing of that.
-    pub(super) sleeps: bool,
+    /// How its clients wait where there is a pause between events.
+    pub(super) waiting: Waiting,
 }
 
 /// Whether who sends as fast as can be was busy all the time in the middle of these rounds: else it may be the load that was
@@ -102,7 +123,7 @@ impl Fan {
         let writer = ["writer", "--mongodb", &mongodb, "--database", "bench", "--collection", collection];
         let (source, _) = Generator::start(program, &[&writer[..], &["--padding", PADDING]].concat()).await?;
         pin(server.set.process(0)?, LOAD)?;
-        Self { source, readers, sender, clients, gathers: true, sleeps: false }.pinned()
+        Self { source, readers, sender, clients, gathers: true, waiting: Waiting::Awake }.pinned()
     }
 
     /// A server of channels, which is given events of so many bytes for all its clients.
@@ -118,7 +139,7 @@ impl Fan {
         let bytes = bytes.saturating_sub(HEADER).to_string();
         let publisher = ["publisher", interface, "--server", &url, "--bytes", &bytes];
         let (source, _) = Generator::start(program, &publisher).await?;
-        Self { source, readers, sender: peer.id(), clients, gathers: true, sleeps: false }.pinned()
+        Self { source, readers, sender: peer.id(), clients, gathers: true, waiting: Waiting::Awake }.pinned()
     }
 
     /// A thread that does nothing but `send()` frames of so many bytes to so many clients.
@@ -129,7 +150,7 @@ impl Fan {
         let (readers, _) =
             readers(program, &format!("http://127.0.0.1:{}", said["port"]), "/", clients, "events").await?;
         let sender = source.id()?;
-        Self { source, readers, sender, clients, gathers: false, sleeps: false }.pinned()
+        Self { source, readers, sender, clients, gathers: false, waiting: Waiting::Awake }.pinned()
     }
 
     fn pinned(self) -> Result<Self> {
@@ -143,7 +164,7 @@ impl Fan {
 
     /// How many bytes a frame has.
     pub(super) async fn frame_bytes(&mut self) -> Result<u32> {
-        let sample = self.send(1, 1, Duration::ZERO, "await").await?;
+        let sample = self.send(1, 1, Duration::ZERO, Waiting::Asleep).await?;
         let bytes = sample["bytes"].as_u64().context("bytes")? / u64::from(self.clients);
         Ok(u32::try_from(bytes)?)
     }
@@ -159,8 +180,7 @@ impl Fan {
     pub(super) async fn every(&mut self, every: Duration, batch: u32, for_about: Duration) -> Result<Value> {
         let batches = (for_about.as_micros() / every.as_micros()).max(3);
         let events = u32::try_from(batches)? * batch;
-        let wait = if self.sleeps { "await" } else { "watch" };
-        let figures = self.send(events, batch, every, wait).await?;
+        let figures = self.send(events, batch, every, self.waiting).await?;
         Ok(json!({
             "cpu_us_per_delivery": figures["cpu_us_per_delivery"],
             "p50_ms": figures["p50_ms"],
@@ -172,7 +192,7 @@ impl Fan {
     pub(super) async fn burst(&mut self, batch: u32, deliveries: u32) -> Result<Value> {
         let events = (deliveries / self.clients / batch).max(3) * batch;
         let batch = if self.gathers { events } else { batch };
-        let figures = self.send(events, batch, Duration::ZERO, "await").await?;
+        let figures = self.send(events, batch, Duration::ZERO, Waiting::Asleep).await?;
         let figure = |name: &str| figures[name].as_f64().with_context(|| name.to_owned());
         let count = figure("events")?;
         Ok(json!({
@@ -203,13 +223,13 @@ impl Fan {
         bail!("no event has reached all {} clients within {REACH_ALL:?}", self.clients)
     }
 
-    async fn send(&mut self, events: u32, batch: u32, every: Duration, wait: &str) -> Result<Value> {
+    async fn send(&mut self, events: u32, batch: u32, every: Duration, waiting: Waiting) -> Result<Value> {
         let expected = u64::from(events) * u64::from(self.clients);
         let load = self.readers.id()?;
         self.readers.order("take").await?;
         let (began, sender_before, load_before) =
             (Instant::now(), processor_time(self.sender)?, processor_time(load)?);
-        let order = format!("{wait} {expected}");
+        let order = waiting.order(expected);
         // Not in turn: a writer answers once all is written.
         let ((), mut figures) =
             tokio::try_join!(self.source.fire(events, batch, every), self.readers.order(&order))?;

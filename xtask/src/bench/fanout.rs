@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Server;
-use super::fan::{Fan, ensure_busy};
+use super::fan::{Fan, Waiting, ensure_busy};
 use super::generator;
 use super::report::Report;
 use super::rounds::{Series, alternate, merged};
@@ -52,7 +52,8 @@ pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
         // As large as the events of the server are.
         let bytes = tailrace.frame_bytes().await?;
         let mut floor = Fan::floor(&program, clients, bytes).await?;
-        (tailrace.sleeps, floor.sleeps) = (options.sleeping, options.sleeping);
+        let waiting = if options.sleeping { Waiting::Asleep } else { Waiting::Awake };
+        (tailrace.waiting, floor.waiting) = (waiting, waiting);
         for &batch in &options.batch {
             let series = alternate(options.rounds, ["floor", "Tailrace"], async |way| {
                 let fan = if way == 0 { &mut floor } else { &mut tailrace };
@@ -107,8 +108,9 @@ fn report(
             "{clients} WebSockets, events in frames of {bytes} bytes, {batch} at a time. A round is {} s of events with pauses \
              between, and a burst of {} deliveries; {} rounds each way, in turn. The floor is one thread that sends these \
              frames, {batch} in one send(), and nothing else. The sender runs on core 0 alone, the clients, MongoDB, and who \
-             writes on core 1, where the clients come last{awake}. Processor time is that of the sending process, user and system, divided by the events that \
-             clients have read. In a burst all events are inserted at once, and the server gathers what waits.",
+             writes on core 1, where the clients come last{awake}. Processor time is that of the sending process, user and \
+             system, divided by the events that clients have read. In a burst all events are inserted at once, and the server \
+             gathers what waits.",
             options.seconds, options.deliveries, options.rounds,
         ),
         series,

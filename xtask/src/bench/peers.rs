@@ -160,7 +160,8 @@ pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
         method: format!(
             "{clients} WebSockets, events of the same size, in frames of {bytes} bytes from Tailrace; {rounds} rounds, in turn: {rate} \
              events a second for {seconds} s, then {} events as fast as can be. Each server runs on core 0 alone, with all its \
-             threads; the clients, those who publish, and MongoDB run on core 1. Tailrace and RESTHeart are sent what is \
+             threads; the clients, those who publish, and MongoDB run on core 1, where the clients come last, and do not sleep \
+             while events come with pauses. Tailrace and RESTHeart are sent what is \
              inserted into MongoDB, Centrifugo and uWebSockets what is published to them. Processor time of the server's \
              process, user and system, divided by the events that clients have read.",
             (deliveries / clients).max(3)
