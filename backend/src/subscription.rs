@@ -34,7 +34,7 @@ pub enum Delivery {
 
 /// The queue between a source and one subscriber.
 ///
-/// What a fan-out looks at with each event comes first, in the order that is written here, for [`Queue::bring_near`].
+/// What a fan-out looks at with each event comes first, in the order that is written here, for `bring_near`.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Queue {
