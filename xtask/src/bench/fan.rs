@@ -17,7 +17,7 @@ use super::processor::processor_time;
 use super::rounds::Series;
 
 /// The least of its core that a sender takes which nothing holds up, from the order to send until the clients have been asked.
-const BUSY: f64 = 0.8;
+const BUSY: f64 = 0.9;
 /// Bytes of padding in a document, so that a frame has about 300.
 const PADDING: &str = "80";
 

@@ -58,11 +58,12 @@ pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
         let ([p50, p99], floor) = (added(tailrace, who), added(floor, who));
         [p50 - floor[0], p99 - floor[1]]
     };
-    let [first, all] = ["first", "all"].map(beyond);
+    let [first_beyond, all] = ["first", "all"].map(beyond);
+    let first = added(tailrace, "first");
     println!(
-        "latency, {clients} clients, beyond the floor: the first of an event p50 {:.2} ms, p99 {:.2} ms; all p50 {:.2} ms, p99 {:.2} \
-         ms; at most {} and {} are promised",
-        first[0], first[1], all[0], all[1], BOUNDS[0], BOUNDS[1]
+        "latency, {clients} clients: to the first of an event are added p50 {:.2} ms, p99 {:.2} ms over the driver ({:.2} and {:.2} beyond \
+         the floor); to all, beyond the floor, p50 {:.2} ms, p99 {:.2} ms; at most {} and {} are promised",
+        first[0], first[1], first_beyond[0], first_beyond[1], all[0], all[1], BOUNDS[0], BOUNDS[1]
     );
     let report = Report {
         name: "latency",
@@ -71,8 +72,8 @@ pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
              {rate} inserts a second, {rounds} rounds of {seconds} s. Added: from the moment at which the driver hands an event \
              out to that at which it has come to a client's socket, as the kernel stamps it; of each event the first client, \
              the one in the middle, the last, and all. The floor, in turn: a program that follows the driver's change stream, \
-             and sends each event to as many clients, one send() each, and does nothing else. Bounded is what Tailrace adds \
-             beyond that, to the first client and to all."
+             and sends each event to as many clients, one send() each, and does nothing else. Bounded is what is added to \
+             the first client, over the driver's own time, and to all beyond the floor."
         ),
         series: &series,
         figures: &[
@@ -89,16 +90,17 @@ pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
         ],
         results: json!({
             "added_to_the_first_ms": first,
-            "added_to_all_ms": all,
+            "added_to_the_first_beyond_the_floor_ms": first_beyond,
+            "added_to_all_beyond_the_floor_ms": all,
             "bounds_ms": BOUNDS,
         }),
         plotted: ("all_p50_ms", "ms"),
     };
     report.write()?;
-    for (whom, added) in [("the first", first), ("all", all)] {
+    for (whom, added) in [("the first", first), ("all, beyond the floor,", all)] {
         ensure!(
             added.iter().zip(BOUNDS).all(|(added, bound)| *added <= bound),
-            "to {whom} are added p50 {:.2} ms and p99 {:.2} ms beyond the floor, expected at most {} and {}",
+            "to {whom} are added p50 {:.2} ms and p99 {:.2} ms, expected at most {} and {}",
             added[0],
             added[1],
             BOUNDS[0],
