@@ -9,12 +9,16 @@ use tokio_tungstenite::tungstenite::protocol::frame::{
 };
 
 use crate::event::{Encoded, Event, Form, Frame};
+#[cfg(test)]
+use crate::position::Position;
 
 /// Events in their order, for everybody whom they concern.
 #[derive(Debug)]
 pub(crate) struct Batch {
     events: Vec<Arc<Event>>,
     is_for_all: bool,
+    /// What it is joined of, whose frames are made already; nothing otherwise.
+    parts: Vec<Arc<Batch>>,
     // Few forms are in use at one time, most often one.
     made: Mutex<Vec<(Form, Option<Frames>)>>,
     written_at: OnceLock<i64>,
@@ -39,13 +43,29 @@ pub(crate) struct Figures {
 impl Batch {
     /// Events that may be in other batches as well: each is encoded once, and kept in its form.
     pub(crate) fn new(events: Vec<Arc<Event>>) -> Self {
-        Self { events, is_for_all: false, made: Mutex::default(), written_at: OnceLock::new() }
+        Self {
+            events,
+            is_for_all: false,
+            parts: Vec::new(),
+            made: Mutex::default(),
+            written_at: OnceLock::new(),
+        }
     }
 
     /// All events for everybody. Many of them are encoded one behind the other, and none is kept in that form by itself: whoever
     /// does not get the whole batch is one who lags.
     pub(crate) fn for_all(events: Vec<Arc<Event>>) -> Self {
         Self { is_for_all: true, ..Self::new(events) }
+    }
+
+    /// One batch and the one behind it, for those who get both at one time.
+    pub(crate) fn join(first: &Arc<Self>, second: &Arc<Self>) -> Self {
+        let parts = |batch: &Arc<Self>| match &batch.parts[..] {
+            [] => vec![Arc::clone(batch)],
+            parts => parts.to_vec(),
+        };
+        let events = [&first.events[..], &second.events].concat();
+        Self { parts: [parts(first), parts(second)].concat(), ..Self::new(events) }
     }
 
     fn written_at(&self) -> i64 {
@@ -69,6 +89,23 @@ impl Batch {
     }
 
     fn make(&self, form: Form) -> Option<Frames> {
+        if self.parts.is_empty() { self.encode(form) } else { self.gather(form) }
+    }
+
+    /// The frames of the parts, one behind the other.
+    fn gather(&self, form: Form) -> Option<Frames> {
+        let mut bytes = Vec::new();
+        let mut figures = Figures::default();
+        for part in &self.parts {
+            let frames = part.frames(form)?;
+            bytes.extend_from_slice(&frames.bytes);
+            figures.events += frames.figures.events;
+            figures.bytes += frames.figures.bytes;
+        }
+        Some(Frames { bytes: bytes.into(), figures })
+    }
+
+    fn encode(&self, form: Form) -> Option<Frames> {
         let mut bytes = Vec::new();
         let mut figures = Figures::default();
         let mut frame = |message: &[u8], kind| {
@@ -130,18 +167,27 @@ impl AtHand<'_> {
 }
 
 #[cfg(test)]
+pub(crate) fn position(time: u32) -> Position {
+    Position::before(bson::Timestamp { time, increment: 0 })
+}
+
+/// One event at each of these times.
+#[cfg(test)]
+pub(crate) fn of(times: impl IntoIterator<Item = u32>) -> Batch {
+    let seal = Arc::new(crate::seal::for_tests());
+    let event = |time| Arc::new(Event::change(bson::rawdoc! { "n": 1 }, position(time), &seal));
+    Batch::new(times.into_iter().map(event).collect())
+}
+
+#[cfg(test)]
 mod tests {
-    use bson::{Timestamp, rawdoc};
+    use bson::rawdoc;
     use shared::event_json::JsonMode;
 
-    use super::*;
-    use crate::{position::Position, seal};
+    use super::{position as at, *};
+    use crate::seal;
 
     const PLAIN: Form = Form::Plain(JsonMode::Relaxed);
-
-    fn at(time: u32) -> Position {
-        Position::before(Timestamp { time, increment: 0 })
-    }
 
     fn change(padding: usize) -> Arc<Event> {
         let raw = rawdoc! { "x": "y".repeat(padding) };
@@ -174,5 +220,23 @@ mod tests {
         let batch = Batch::new(vec![change(1), Arc::new(leave)]);
         let frames = batch.frames(PLAIN).expect("frames");
         assert_eq!(frames.figures, Figures { events: 1, bytes: 94 });
+    }
+
+    #[test]
+    fn joined_batches_have_the_frames_of_both_and_neither_is_encoded_again() {
+        let [first, second, third] = [1, 2, 3].map(|time| Arc::new(of([time])));
+        let joined = Batch::join(&Arc::new(Batch::join(&first, &second)), &third);
+        assert_eq!(joined.events.len(), 3);
+        let parts = [&first, &second, &third].map(|batch| batch.frames(PLAIN).expect("frames"));
+        let frames = joined.frames(PLAIN).expect("frames");
+        assert!(frames.bytes == parts.each_ref().map(|part| &part.bytes[..]).concat());
+        assert_eq!(frames.figures.events, 3);
+        assert_eq!(frames.figures.bytes, parts.iter().map(|part| part.figures.bytes).sum::<u64>());
+        assert!(
+            joined.parts.iter().zip([&first, &second, &third]).all(|(part, batch)| Arc::ptr_eq(part, batch))
+        );
+        let seal = Arc::new(seal::for_tests());
+        let failure = Arc::new(Batch::new(vec![Arc::new(Event::failure(7, None, at(4), &seal))]));
+        assert_eq!(Batch::join(&first, &failure).frames(PLAIN), None, "it ends the connection");
     }
 }

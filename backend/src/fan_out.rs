@@ -1,103 +1,88 @@
 //! Brings events to many subscribers: by as many threads as there are, and with no task woken for those who have nothing
-//! ahead of it.
+//! ahead of them.
 
 use std::{
-    ops::Range,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     thread,
 };
 
-use tokio::task::{JoinSet, yield_now};
+use tokio::{sync::Notify, task::yield_now};
 
 use crate::{
-    batch::Batch,
     metrics::{Metrics, Tally},
+    position::Position,
+    schedule::{Publication, Schedule, Turn},
     subscription::{Delivered, NEAR, Queue},
 };
 
-/// Subscribers who are served before other tasks get their turn of the thread: a millisecond or less.
-const TURN: usize = 128;
-
-/// With more subscribers than this for each of them it is worth to wake another thread.
-const WORTH_A_THREAD: usize = 256;
-
-/// A batch, and everybody whom it is for.
+/// What a source publishes, on its way to those whom it is for.
 #[derive(Debug)]
-pub(crate) struct Share {
-    pub(crate) to: Arc<Vec<Arc<Queue>>>,
-    pub(crate) batch: Arc<Batch>,
-}
-
-/// Gives everybody their share. It is done when this returns: what is given next comes behind it.
-pub(crate) async fn run(shares: Vec<Share>, metrics: &Arc<Metrics>) {
-    let work = Arc::new(Work::new(shares, Arc::clone(metrics)));
-    let mut others = JoinSet::new();
-    for _ in 1..threads().min(work.subscribers() / WORTH_A_THREAD) {
-        others.spawn(Arc::clone(&work).take_turns());
-    }
-    work.take_turns().await;
-    while others.join_next().await.is_some() {}
-}
-
-fn threads() -> usize {
-    static THREADS: OnceLock<usize> = OnceLock::new();
-    *THREADS.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
-}
-
-/// What is to be done, by whoever has time for it.
-#[derive(Debug)]
-struct Work {
-    shares: Vec<Share>,
-    /// How many subscribers there are up to and with each share.
-    ends: Vec<usize>,
-    /// The first subscriber of the next turn.
-    next: AtomicUsize,
+pub(crate) struct FanOut {
+    schedule: Mutex<Schedule>,
+    /// Something has come to everybody. The source waits for it, and nobody else.
+    progress: Notify,
+    limit: usize,
     metrics: Arc<Metrics>,
 }
 
-impl Work {
-    fn new(shares: Vec<Share>, metrics: Arc<Metrics>) -> Self {
-        let ends = shares
-            .iter()
-            .scan(0, |end, share| {
-                *end += share.to.len();
-                Some(*end)
-            })
-            .collect();
-        Self { shares, ends, next: AtomicUsize::new(0), metrics }
+impl FanOut {
+    /// A fan-out of which at most `limit` bytes are on their way at one time, or one publication.
+    pub(crate) fn new(limit: usize, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { schedule: Mutex::default(), progress: Notify::new(), limit, metrics })
     }
 
-    fn subscribers(&self) -> usize {
-        self.ends.last().copied().unwrap_or(0)
+    fn schedule(&self) -> MutexGuard<'_, Schedule> {
+        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn take_turns(self: Arc<Self>) {
+    /// Everybody stands here.
+    pub(crate) fn begin_at(&self, position: Position) {
+        self.schedule().begin_at(position);
+    }
+
+    /// Behind everything that has come to everybody whom it is for: onto the socket, or into the queue.
+    pub(crate) fn delivered(&self) -> Option<Position> {
+        self.schedule().delivered().cloned()
+    }
+
+    /// Puts something on its way once there is room for it. When this returns the first have it.
+    pub(crate) async fn publish(self: &Arc<Self>, publication: Publication) {
+        self.until(|schedule| schedule.has_room_for(&publication, self.limit)).await;
+        let (turn, sweepers) = self.schedule().publish(publication, threads());
+        for _ in 0..sweepers {
+            tokio::spawn(Arc::clone(self).sweep());
+        }
+        self.serve(turn);
+    }
+
+    /// Until everything has come to everybody.
+    pub(crate) async fn drained(&self) {
+        self.until(Schedule::is_empty).await;
+    }
+
+    async fn until(&self, condition: impl Fn(&Schedule) -> bool) {
         loop {
-            let from = self.next.fetch_add(TURN, Relaxed);
-            if from >= self.subscribers() {
+            let progress = self.progress.notified();
+            if condition(&self.schedule()) {
                 return;
             }
-            self.turn(from..(from + TURN).min(self.subscribers()));
-            if from + TURN < self.subscribers() {
-                yield_now().await;
-            }
+            progress.await;
         }
     }
 
-    /// Gives some subscribers what is theirs.
-    fn turn(&self, subscribers: Range<usize>) {
+    async fn sweep(self: Arc<Self>) {
+        loop {
+            let Some(turn) = self.schedule().next_turn() else { return };
+            self.serve(turn);
+            yield_now().await;
+        }
+    }
+
+    fn serve(&self, turn: Turn) {
         let mut tally = Tally::default();
-        let mut from = subscribers.start;
-        while from < subscribers.end {
-            let index = self.ends.partition_point(|end| *end <= from);
-            let Share { to, batch } = &self.shares[index];
-            let begin = self.ends[index] - to.len();
-            let until = self.ends[index].min(subscribers.end);
+        for (subscribers, batch) in turn.shares() {
             let mut batch = batch.at_hand();
-            for queues in to[from - begin..until - begin].chunks(NEAR) {
+            for queues in subscribers.chunks(NEAR) {
                 Queue::bring_near(queues);
                 for queue in queues {
                     if let Some(Delivered { form, figures, since }) = queue.give(&mut batch) {
@@ -105,46 +90,42 @@ impl Work {
                     }
                 }
             }
-            from = until;
         }
         self.metrics.wrote(&tally);
+        self.schedule().served(turn);
+        self.progress.notify_one();
     }
+}
+
+fn threads() -> usize {
+    static THREADS: OnceLock<usize> = OnceLock::new();
+    *THREADS.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
 }
 
 #[cfg(test)]
 mod tests {
-    use bson::{Timestamp, rawdoc};
-
     use super::*;
-    use crate::{event::Event, position::Position, seal, subscription::Delivery};
-
-    fn batch(time: u32) -> Arc<Batch> {
-        let position = Position::before(Timestamp { time, increment: 0 });
-        let event = Event::change(rawdoc! { "n": 1 }, position, &Arc::new(seal::for_tests()));
-        Arc::new(Batch::new(vec![Arc::new(event)]))
-    }
-
-    fn queues(count: usize) -> Vec<Arc<Queue>> {
-        let live = |_| {
-            let queue = Arc::new(Queue::new(1_000, None, None));
-            queue.go_live();
-            queue
-        };
-        (0..count).map(live).collect()
-    }
+    use crate::{batch, schedule::Share, subscription};
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn everybody_gets_their_share_once_whatever_the_turns() {
-        let (one, other, many) = (queues(1), queues(TURN), queues(3_000));
-        let share = |to: &[Arc<Queue>], time| Share { to: Arc::new(to.to_vec()), batch: batch(time) };
-        let shares = vec![share(&one, 1), share(&[], 2), share(&other, 3), share(&many, 4)];
-        run(shares, &Arc::default()).await;
-        for (queues, time) in [(one, 1), (other, 3), (many, 4)] {
-            for queue in queues {
-                let Some(Delivery::Event(event)) = queue.take() else { panic!("an event") };
-                assert_eq!(event.position().start_at().time, time);
-                assert!(queue.take().is_none());
-            }
+    async fn everybody_gets_all_of_theirs_once_and_in_order_while_more_is_published() {
+        let fan_out = FanOut::new(10_000, Arc::default());
+        let lists = [1, 64, 3_000]
+            .map(|count| Arc::new((0..count).map(|_| Arc::new(subscription::live())).collect::<Vec<_>>()));
+        let times = 1..=300;
+        for time in times.clone() {
+            let batch = Arc::new(batch::of([time]));
+            let share = |list| Share { to: Arc::clone(list), batch: Arc::clone(&batch) };
+            // Now and then somebody has come or gone.
+            let members = u64::from(time) / 50;
+            let position = batch::position(time);
+            let shares = lists.iter().map(share).collect();
+            fan_out.publish(Publication { shares, position, weight: 100, members }).await;
+        }
+        fan_out.drained().await;
+        assert_eq!(fan_out.delivered(), Some(batch::position(300)));
+        for queue in lists.iter().flat_map(|list| list.iter()) {
+            assert!(subscription::times(queue).into_iter().eq(times.clone()));
         }
     }
 }

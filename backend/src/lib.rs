@@ -1,7 +1,7 @@
 //! The native server: holds MongoDB's change streams, and forwards their events to clients.
 //!
 //! An event's way is the order of the modules: a [`cursor`] reads it (`read_ahead`), its [`source`] hands it on, the [`hub`] knows who
-//! shares the source, `fan_out` brings it to them: onto the `wire`, or where something is ahead of it into the queue of a [`subscription`], out of which
+//! shares the source, `fan_out` brings it to them, as the `schedule` has it: onto the `wire`, or where something is ahead of it into the queue of a [`subscription`], out of which
 //! [`websocket`] or [`sse`] writes it. A request's way is [`server`] → [`routes`] →
 //! [`app`] → [`stream`] or [`api`]. What is declared comes from [`metadata`], is kept by the [`catalog`], and is followed
 //! by the [`watcher`]. Who may do what is decided by the [`permission`]s; the [`sessions`] that they let in are judged
@@ -41,6 +41,7 @@ pub mod renewal;
 pub mod replay;
 pub mod request_line;
 pub mod routes;
+mod schedule;
 pub mod seal;
 pub mod server;
 pub mod sessions;

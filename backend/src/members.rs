@@ -4,13 +4,14 @@ use std::{collections::HashMap, sync::Arc};
 
 use shared::{following::Wanted, matcher::Index};
 
-use crate::{batch::Batch, event::Event, fan_out::Share, subscription::Queue};
+use crate::{batch::Batch, event::Event, schedule::Share, subscription::Queue};
 
 /// All who follow one source: those for whom every event is, and those who want some, by what they want. An event costs
 /// the latter no more than the few whom it concerns.
 #[derive(Debug, Default)]
 pub(crate) struct Members {
     count: usize,
+    version: u64,
     // Those who are given events may be on their way while others come and go.
     everything: Arc<Vec<Arc<Queue>>>,
     some: HashMap<Arc<[u8]>, Arc<Vec<Arc<Queue>>>>,
@@ -20,6 +21,11 @@ pub(crate) struct Members {
 impl Members {
     pub(crate) fn len(&self) -> usize {
         self.count
+    }
+
+    /// Another number whenever somebody has come or gone.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -32,6 +38,7 @@ impl Members {
 
     pub(crate) fn add(&mut self, queue: &Arc<Queue>) {
         self.count += 1;
+        self.version += 1;
         let Some(Wanted { key, matcher }) = queue.wanted() else {
             return Arc::make_mut(&mut self.everything).push(Arc::clone(queue));
         };
@@ -52,6 +59,7 @@ impl Members {
         let Some(index) = alike.iter().position(is_it) else { return };
         Arc::make_mut(alike).swap_remove(index);
         self.count -= 1;
+        self.version += 1;
         if let (true, Some(key)) = (alike.is_empty(), key) {
             self.some.remove(key);
             self.index.remove(key);

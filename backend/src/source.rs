@@ -26,7 +26,7 @@ use crate::{
     catch_up::{self, Returner},
     cursor::{Cursor, Progress},
     event::Event,
-    fan_out::{self, Share},
+    fan_out::FanOut,
     hub::SourceKey,
     members::Members,
     metadata,
@@ -34,6 +34,7 @@ use crate::{
     mongo::{self, Fault},
     position::Position,
     replay::Replay,
+    schedule::Publication,
     seal::Seal,
     subscription::{Queue, Subscription},
 };
@@ -78,6 +79,7 @@ pub struct Source {
     parts: Parts,
     state: watch::Sender<State>,
     audience: Mutex<Audience>,
+    fan_out: Arc<FanOut>,
     abandoned: Notify,
 }
 
@@ -92,8 +94,6 @@ struct Audience {
     replay: Replay,
     /// Behind everything that was published: it is in the replay, and on its way to those who were there.
     position: Option<Position>,
-    /// Behind everything that has come to all of them.
-    delivered: Option<Position>,
     /// A source that began behind a returner's position reads the past first, which concerns nobody else: who has asked for
     /// no past begins here.
     present: Option<Position>,
@@ -121,9 +121,9 @@ impl Source {
             catching_up: false,
             replay: Replay::new(parts.replay_bytes),
             position: None,
-            delivered: None,
             present: None,
         };
+        let fan_out = FanOut::new(parts.piece_bytes, Arc::clone(&parts.metrics));
         Arc::new(Self {
             key,
             screened,
@@ -131,6 +131,7 @@ impl Source {
             parts,
             state: watch::Sender::new(State::Opening),
             audience: Mutex::new(audience),
+            fan_out,
             abandoned: Notify::new(),
         })
     }
@@ -250,9 +251,10 @@ impl Source {
 
     /// Where a subscriber stands for whom nothing waits. What is published and has not come to it yet is behind that.
     pub(crate) fn quiet_position(&self, queue: &Queue) -> Option<Position> {
-        let audience = self.audience();
+        // Asked first: what comes to everybody after it was held may wait for this one.
+        let delivered = self.fan_out.delivered();
         let last = queue.hold_quiet()?;
-        audience.delivered.clone().max(Some(last))
+        delivered.max(Some(last))
     }
 
     /// Takes a subscriber off the list. The last one ends the source.
@@ -285,7 +287,7 @@ impl Source {
         let mut audience = self.audience();
         audience.replay.restart(from.clone());
         audience.position = Some(from.clone());
-        audience.delivered = Some(from.clone());
+        self.fan_out.begin_at(from.clone());
         audience.present = present.filter(|present| present > from);
         for queue in audience.members.iter().flat_map(Members::iter) {
             audience.begin(queue);
@@ -315,6 +317,7 @@ impl Source {
             self.publish(piece, position).await;
         }
         piece.clear();
+        self.fan_out.drained().await;
         let mut waiting = self.filling_bytes();
         let mut progress = Instant::now();
         while waiting > 0 && progress.elapsed() < PACE {
@@ -334,8 +337,9 @@ impl Source {
         members.filter_map(|queue| queue.filling_bytes()).sum()
     }
 
+    /// Publishes events, and puts them on their way.
     async fn publish(&self, events: &[Arc<Event>], position: Position) {
-        let shares = {
+        let publication = {
             let mut audience = self.audience();
             for event in events {
                 audience.replay.push(event);
@@ -343,30 +347,26 @@ impl Source {
             if audience.present.as_ref().is_some_and(|present| *present <= position) {
                 audience.present = None;
             }
-            audience.publish(events, position.clone())
+            audience.publish(events, position)
         };
-        self.deliver(shares, position).await;
+        // The audience is not locked for as long as that takes.
+        self.fan_out.publish(publication).await;
     }
 
     /// Continuity is lost: everybody is told, and goes on behind `from`.
     async fn publish_gap(&self, from: &Position) {
         self.metrics().gap();
         let gap = Arc::new(Event::gap(from.clone(), self.seal()));
-        let shares = {
+        let publication = {
             let mut audience = self.audience();
             audience.replay.restart(from.clone());
             audience.publish(&[gap], from.clone())
         };
-        self.deliver(shares, from.clone()).await;
+        // A gap is told to everybody, wherever they stand; so it joins nothing, and nothing joins it.
+        self.fan_out.drained().await;
+        self.fan_out.publish(publication).await;
+        self.fan_out.drained().await;
         self.state.send_replace(State::Open);
-    }
-
-    /// Brings everybody their share. The audience is not locked for as long as that takes.
-    async fn deliver(&self, shares: Vec<Share>, position: Position) {
-        if !shares.is_empty() {
-            fan_out::run(shares, &self.parts.metrics).await;
-        }
-        self.audience().delivered = Some(position);
     }
 
     /// Ends the source: closes every subscriber, behind what waits for it.
@@ -390,9 +390,14 @@ impl Source {
 
 impl Audience {
     /// Notes that these events are published, and says who gets which of them.
-    fn publish(&mut self, events: &[Arc<Event>], position: Position) -> Vec<Share> {
-        self.position = Some(position);
-        self.members.as_ref().map(|members| members.deliveries(events)).unwrap_or_default()
+    fn publish(&mut self, events: &[Arc<Event>], position: Position) -> Publication {
+        self.position = Some(position.clone());
+        let (shares, members) = match &self.members {
+            Some(members) => (members.deliveries(events), members.version()),
+            None => (Vec::new(), 0),
+        };
+        let weight = events.iter().map(|event| event.weight()).sum();
+        Publication { shares, position, weight, members }
     }
 
     /// Lets a subscriber begin that has not said where; for one that has, nothing changes.
@@ -446,7 +451,10 @@ async fn follow(source: &Source, start: Option<Position>) {
                 tracing::warn!(%namespace, %stream, "source lost its history");
                 lost = true;
             }
-            Ok(Step::Gone) => return source.close(Close::Gone),
+            Ok(Step::Gone) => {
+                source.fan_out.drained().await;
+                return source.close(Close::Gone);
+            }
             Err(error) => {
                 source.state.send_replace(State::Interrupted);
                 source.metrics().mongodb_failed(Part::Source, mongo::fault(&error));

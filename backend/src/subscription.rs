@@ -395,6 +395,24 @@ impl Drop for Subscription {
     }
 }
 
+/// A queue that the source fills, and that nobody reads.
+#[cfg(test)]
+pub(crate) fn live() -> Queue {
+    let queue = Queue::new(1_000_000, None, None);
+    queue.go_live();
+    queue
+}
+
+/// The times of all events that wait.
+#[cfg(test)]
+pub(crate) fn times(queue: &Queue) -> Vec<u32> {
+    let next = || match queue.take() {
+        Some(Delivery::Event(event)) => Some(event.position().start_at().time),
+        _ => None,
+    };
+    std::iter::from_fn(next).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use bson::{Timestamp, doc, rawdoc};
@@ -480,28 +498,20 @@ mod tests {
         let queue = Queue::new(1000, None, None);
         queue.push(&[numbered(4, 1), numbered(5, 1)]);
         queue.push(&[numbered(4, 1), numbered(5, 1), numbered(6, 1)]);
-        let mut times = Vec::new();
-        while let Some(Delivery::Event(event)) = queue.take() {
-            times.push(event.position().start_at().time);
-        }
-        assert_eq!(times, [4, 5, 6]);
+        assert_eq!(times(&queue), [4, 5, 6]);
     }
 
     #[tokio::test]
     async fn an_offer_goes_on_where_it_stopped_once_there_is_room() {
         let queue = Queue::new(100, None, None);
         let events: Vec<_> = (1..=5).map(|time| numbered(time, 60)).collect();
-        let mut times = Vec::new();
+        let mut taken = Vec::new();
         while !queue.offer(&events) {
-            while let Some(Delivery::Event(event)) = queue.take() {
-                times.push(event.position().start_at().time);
-            }
+            taken.extend(times(&queue));
             queue.drained().await;
         }
-        while let Some(Delivery::Event(event)) = queue.take() {
-            times.push(event.position().start_at().time);
-        }
-        assert_eq!(times, [1, 2, 3, 4, 5]);
+        taken.extend(times(&queue));
+        assert_eq!(taken, [1, 2, 3, 4, 5]);
     }
 
     #[tokio::test]
