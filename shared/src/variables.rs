@@ -126,22 +126,18 @@ impl ServerVariables {
 }
 
 impl ServerVariables {
+    /// The value of `name` where it must be a plain one: a claim that holds an operator is 403, as is one that is absent.
+    pub(crate) fn plain(&self, name: &str) -> Result<Bson, Refusal> {
+        let unbound = || Refusal::new(Kind::ClaimMissing, format!("variable {name} not bound"));
+        let value = self.get(name).ok_or_else(unbound)?;
+        if has_operator(&value) { Err(holds_operator(name)) } else { Ok(value) }
+    }
+
     /// `written` with the server's values in it: a text that begins with `@` stands for the variable of that name, at any
     /// depth. It is a value in every place: a claim that holds an operator is refused, as is one that is absent.
     pub fn fill(&self, written: &Bson) -> Result<Bson, Refusal> {
         Ok(match written {
-            Bson::String(name) if name.starts_with('@') => {
-                let value = self
-                    .get(name)
-                    .ok_or_else(|| Refusal::new(Kind::ClaimMissing, format!("variable {name} not bound")))?;
-                if has_operator(&value) {
-                    return Err(Refusal::new(
-                        Kind::Forbidden,
-                        format!("variable {name} holds a key that begins with $, expected a plain value"),
-                    ));
-                }
-                value
-            }
+            Bson::String(name) if name.starts_with('@') => self.plain(name)?,
             Bson::Document(members) => Bson::Document(self.fill_members(members)?),
             Bson::Array(values) => {
                 Bson::Array(values.iter().map(|value| self.fill(value)).collect::<Result<_, _>>()?)
@@ -154,6 +150,12 @@ impl ServerVariables {
     pub fn fill_members(&self, written: &Document) -> Result<Document, Refusal> {
         written.iter().map(|(key, value)| Ok((key.clone(), self.fill(value)?))).collect()
     }
+}
+
+/// 403 for a variable of the server's in whose value MongoDB would find an operator.
+pub(crate) fn holds_operator(name: &str) -> Refusal {
+    let message = format!("variable {name} holds a key that begins with $, expected a plain value");
+    Refusal::new(Kind::Forbidden, message)
 }
 
 /// Whether MongoDB could take a part of `value` for an operator or a pattern.

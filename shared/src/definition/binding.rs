@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     refusal::{Kind, Refusal},
-    variables::{ServerVariables, Variables, has_operator},
+    variables::{ServerVariables, Variables, has_operator, holds_operator},
 };
 
 /// A stage with its variables replaced.
@@ -129,10 +129,7 @@ impl Values for Bound<'_> {
                 // The operator check is for clients. A claim may hold what a user once typed somewhere, and a filter
                 // would take it for an operator.
                 if from_server && variable.position == Position::Filter && has_operator(&value) {
-                    return Err(Refusal::new(
-                        Kind::Forbidden,
-                        format!("variable {name} holds a key that begins with $, expected a plain value"),
-                    ));
+                    return Err(holds_operator(name));
                 }
                 value
             }

@@ -132,6 +132,29 @@ fn variables_are_set_by_the_server_and_no_client_value_stands_in_for_one() {
 }
 
 #[test]
+fn a_claim_that_holds_an_operator_is_no_value_for_a_variable() {
+    let access = access(&[with(
+        rule("/{room}/_streams/{s}"),
+        doc! {
+            "condition": { "$ne": ["@user.tenant", "b"] },
+            "avars": { "set": { "tenants": { "$in": ["@user.tenant"] } } },
+        },
+    )]);
+    let ask = |tenant: serde_json::Value| {
+        let user = json!({ "roles": ["user"], "tenant": tenant });
+        let grant = decide(&access, &user, "GET", "/chat/_streams/all")?;
+        let variables = grant.variables(Variables::default()).expect("variables");
+        Ok::<_, String>(variables.get("tenants").expect("it is set").to_string())
+    };
+    for claim in [json!({ "$ne": null }), json!([{ "of": { "$gt": "" } }])] {
+        let refused = "403 variable @user.tenant holds a key that begins with $, expected a plain value";
+        assert_eq!(ask(claim).unwrap_err(), refused);
+    }
+    let operators_of_the_rule = bson!({ "$in": [{ "of": "a" }] }).to_string();
+    assert_eq!(ask(json!({ "of": "a" })), Ok(operators_of_the_rule));
+}
+
+#[test]
 fn what_is_written_gets_the_values_of_the_server() {
     let access = access(&[doc! {
         "roles": ["$authenticated"], "methods": ["POST"], "path": "/messages",

@@ -3,7 +3,7 @@
 use bson::{Bson, Document};
 
 use crate::{
-    refusal::{Kind, Refusal},
+    refusal::Refusal,
     variables::{ServerVariables, is_known_name},
 };
 
@@ -76,28 +76,30 @@ impl Template {
         })
     }
 
-    /// The value; `None` where a claim is absent.
+    /// The value, for a comparison; `None` where a claim is absent.
     pub(super) fn value(&self, known: &Known<'_>) -> Option<Bson> {
-        self.resolve(known).ok()
+        self.with(known, &|name| known.server.get(name).ok_or(())).ok()
     }
 
-    /// The value, or a 403 that names the claim that is absent: never `null` in its place.
+    /// The value, for MongoDB. A 403 names the claim that is absent, never `null` in its place, or that holds an operator:
+    /// a claim may hold what a user once typed somewhere, and a filter would take it for one.
     pub(super) fn resolve(&self, known: &Known<'_>) -> Result<Bson, Refusal> {
+        self.with(known, &|name| known.server.plain(name))
+    }
+
+    fn with<E>(&self, known: &Known<'_>, server: &dyn Fn(&str) -> Result<Bson, E>) -> Result<Bson, E> {
         Ok(match self {
             Self::Plain(value) => value.clone(),
-            Self::Server(name) => known
-                .server
-                .get(name)
-                .ok_or_else(|| Refusal::new(Kind::ClaimMissing, format!("variable {name} not bound")))?,
+            Self::Server(name) => server(name)?,
             Self::Parameter(name) => known.path.get(name).cloned().unwrap_or(Bson::Null),
             Self::Array(values) => {
-                Bson::Array(values.iter().map(|value| value.resolve(known)).collect::<Result<_, _>>()?)
+                Bson::Array(values.iter().map(|value| value.with(known, server)).collect::<Result<_, _>>()?)
             }
             Self::Document(members) => Bson::Document(
                 members
                     .iter()
-                    .map(|(name, value)| Ok((name.clone(), value.resolve(known)?)))
-                    .collect::<Result<Document, Refusal>>()?,
+                    .map(|(name, value)| Ok((name.clone(), value.with(known, server)?)))
+                    .collect::<Result<Document, E>>()?,
             ),
         })
     }
