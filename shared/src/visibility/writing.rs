@@ -101,11 +101,13 @@ pub fn merge_into_update(update: &mut Document, merge: &Document) {
         return;
     }
     let is_set = |path: &str| merge.contains_key(path.split('.').next().unwrap_or(path));
-    for (_, fields) in update.iter_mut() {
+    for (operator, fields) in update.iter_mut() {
         if let Bson::Document(fields) = fields {
+            // It writes to the field that its value names; for all others a value is a value.
+            let renames = operator == "$rename";
             let kept = |(path, value): &(String, Bson)| {
-                // `$rename` writes to the field that its value names.
-                !is_set(path) && !value.as_str().is_some_and(is_set)
+                let target = value.as_str().filter(|_| renames);
+                !is_set(path) && !target.is_some_and(is_set)
             };
             *fields = std::mem::take(fields).into_iter().filter(kept).collect();
         }
@@ -202,5 +204,13 @@ mod tests {
         };
         merge_into_update(&mut update, &merge);
         assert_eq!(update, doc! { "$set": { "text": "y", "author": "ada", "at": 7 }, "$inc": { "n": 1 } });
+    }
+
+    #[test]
+    fn a_value_that_is_the_name_of_a_field_which_the_server_sets_is_written() {
+        let mut update =
+            doc! { "$set": { "status": "by" }, "$push": { "tags": "by.x" }, "$rename": { "n": "by" } };
+        merge_into_update(&mut update, &doc! { "by": "ada" });
+        assert_eq!(update, doc! { "$set": { "status": "by", "by": "ada" }, "$push": { "tags": "by.x" } });
     }
 }
