@@ -33,6 +33,9 @@ pub struct SourceKey {
     pub namespace: Namespace,
     /// The stream's name: a change of its definition closes its subscribers and nobody else's.
     pub stream: StreamName,
+    /// What is declared of it, as [`Definition::key`] has it. Where only what this node evaluates has changed, sources of
+    /// both definitions are open until the old one is closed.
+    pub declared: Arc<[u8]>,
     /// What MongoDB evaluates, as [`Following::source_key`] has it.
     pub pipeline: Arc<[u8]>,
 }
@@ -101,13 +104,14 @@ impl Hub {
         let key = SourceKey {
             namespace: wish.namespace.clone(),
             stream: wish.definition.uri().clone(),
+            declared: Arc::clone(wish.definition.key()),
             pipeline: Arc::clone(wish.following.source_key()),
         };
         let mut sources = self.sources();
         if self.is_down.load(Ordering::Relaxed) {
             return Err(Refusal::new(Kind::Unavailable, "the node shuts down"));
         }
-        if let Some(source) = sources.get(&key).filter(|source| source.definition() == wish.definition) {
+        if let Some(source) = sources.get(&key) {
             return Ok(Arc::clone(source));
         }
         let parts = Parts {
@@ -199,5 +203,87 @@ impl Hub {
     pub fn size(&self) -> (usize, usize) {
         let sources = self.sources();
         (sources.len(), sources.values().map(|source| source.len()).sum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{DateTime, bson};
+    use shared::{
+        name::CollectionName,
+        variables::{OperatorCheck, ServerVariables, Variables},
+        visibility::Visibility,
+    };
+
+    use super::*;
+    use crate::{config::Config, seal};
+
+    fn namespace() -> Namespace {
+        Namespace {
+            database: DatabaseName::new("db").expect("a name"),
+            collection: CollectionName::new("log").expect("a name"),
+        }
+    }
+
+    /// A stream whose only stage is evaluated by the node: whatever its field is, MongoDB is asked the same.
+    fn streams(field: &str) -> Definitions {
+        let name = format!("fullDocument.{field}");
+        let stages = bson!([{ "$match": { name: { "$var": "n" } } }]);
+        Definitions::written(&bson!([{ "uri": "s", "stages": stages }])).expect("definitions")
+    }
+
+    fn source(hub: &Arc<Hub>, streams: &Definitions) -> Arc<Source> {
+        let (_, definition) = streams.iter().next().expect("a stream");
+        let definition = definition.as_ref().expect("a definition");
+        let client = Variables::parse(Some(r#"{"n":1}"#), OperatorCheck::On).expect("variables");
+        let server = ServerVariables { user: None, now: DateTime::from_millis(0) };
+        let binding = definition.bind(&client, &server).expect("a binding");
+        let wish = Wish {
+            namespace: &namespace(),
+            definition,
+            following: &Following::new(&binding, &Visibility::default(), false),
+            seal: &Arc::new(seal::for_tests()),
+            after: None,
+            held: false,
+        };
+        hub.source(&wish, true).expect("a source")
+    }
+
+    /// A hub whose MongoDB is nowhere: its sources are about to open.
+    async fn hub() -> Arc<Hub> {
+        let mut config: Config = toml::from_str("auth.anonymous = true").expect("a configuration");
+        config.mongodb.uri = "mongodb://127.0.0.1:1/none".to_owned();
+        let metrics = Arc::new(Metrics::default());
+        let mongo = Mongo::new(&config.mongodb, &metrics).await.expect("a connection string");
+        Hub::new(mongo, &config.limits, metrics)
+    }
+
+    async fn is_closed(source: &Arc<Source>) -> bool {
+        matches!(source.join(1_000, None, None, false).await, Err(JoinError::Ended))
+    }
+
+    #[tokio::test]
+    async fn a_source_of_a_definition_that_is_not_declared_any_more_is_closed_whichever_came_last() {
+        let (old, new) = (streams("a"), streams("b"));
+        for order in [[&old, &new], [&new, &old]] {
+            let hub = hub().await;
+            let sources = order.map(|streams| source(&hub, streams));
+            assert_eq!(sources[0].key().pipeline, sources[1].key().pipeline, "MongoDB is asked the same");
+            assert!(Arc::ptr_eq(&sources[0], &source(&hub, order[0])), "who asks for the same shares it");
+            assert_eq!(hub.size().0, 2);
+            hub.reconcile(&namespace(), &new);
+            assert_eq!(hub.size().0, 1);
+            for (streams, source) in order.into_iter().zip(&sources) {
+                if streams == &old {
+                    assert!(is_closed(source).await);
+                } else {
+                    assert!(Arc::ptr_eq(source, &self::source(&hub, &new)));
+                }
+            }
+            hub.shut_down();
+            for source in &sources {
+                assert!(is_closed(source).await);
+            }
+        }
     }
 }

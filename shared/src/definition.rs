@@ -12,6 +12,8 @@ mod place;
 mod stage;
 mod template;
 
+use std::sync::Arc;
+
 use bson::{Bson, Document, doc};
 
 pub use binding::Binding;
@@ -57,7 +59,7 @@ pub struct Definition {
     options: StreamOptions,
     snapshot: Option<Snapshot>,
     /// All of it as BSON: what equality goes by, since `bson::Document` compares without the order of members.
-    bytes: Vec<u8>,
+    bytes: Arc<[u8]>,
 }
 
 impl PartialEq for Definition {
@@ -96,12 +98,17 @@ impl Definition {
             "snapshot": snapshot.as_ref().map(Snapshot::to_document),
         };
         let bytes = all.to_vec().map_err(|_| stages_at.fault("a key with NUL, expected none"))?;
-        Ok(Self { uri, stages, checked, options, snapshot, bytes })
+        Ok(Self { uri, stages, checked, options, snapshot, bytes: bytes.into() })
     }
 
     /// The stream's name, the last segment of its address.
     pub fn uri(&self) -> &StreamName {
         &self.uri
+    }
+
+    /// Equal for equal definitions.
+    pub fn key(&self) -> &Arc<[u8]> {
+        &self.bytes
     }
 
     /// The stages as they were written, in the plain spelling, with `$var` and `$ifvar`.
