@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// What is declared for one collection, as read at one moment.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Declared {
     /// The streams.
     pub definitions: Definitions,
@@ -115,13 +115,27 @@ impl Catalog {
             properties.stored(&owner),
             metadata::collection_exists(&self.client, namespace)
         )?;
-        let declared = Arc::new(declared(namespace, stored.as_ref(), exists));
-        let mut entries = self.entries();
+        let declared = declared(namespace, stored.as_ref(), exists);
         // What does not exist takes no memory, whoever asks for it.
-        if exists && stored.is_some() && self.changes.load(Ordering::SeqCst) == before && self.is_followed() {
-            entries.insert(namespace.clone(), Arc::clone(&declared));
+        if exists && stored.is_some() {
+            return Ok(self.keep(namespace, declared, before));
         }
-        Ok(declared)
+        Ok(Arc::new(declared))
+    }
+
+    /// Remembers what was read when there had been so many changes, if there have been no more since. Where nothing has
+    /// changed by it, what was known stays current: who reads through disturbs nobody.
+    fn keep(&self, namespace: &Namespace, read: Declared, changes: u64) -> Arc<Declared> {
+        let mut entries = self.entries();
+        if self.changes.load(Ordering::SeqCst) != changes || !self.is_followed() {
+            return Arc::new(read);
+        }
+        if let Some(known) = entries.get(namespace).filter(|known| ***known == read) {
+            return Arc::clone(known);
+        }
+        let read = Arc::new(read);
+        entries.insert(namespace.clone(), Arc::clone(&read));
+        read
     }
 
     /// Whether nothing has changed since `declared` was read.
@@ -208,4 +222,47 @@ fn declared(namespace: &Namespace, stored: Option<&Document>, exists: bool) -> D
         }
     }
     Declared { streams: streams.cloned(), definitions, exists }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::doc;
+    use shared::name::CollectionName;
+
+    use super::*;
+    use crate::{config::Config, metrics::Metrics, mongo::Mongo};
+
+    /// A catalog whose MongoDB is nowhere, and whose changes are followed.
+    async fn catalog() -> Arc<Catalog> {
+        let mut config: Config = toml::from_str("auth.anonymous = true").expect("a configuration");
+        config.mongodb.uri = "mongodb://127.0.0.1:1/none".to_owned();
+        let metrics = Arc::new(Metrics::default());
+        let mongo = Mongo::new(&config.mongodb, &metrics).await.expect("a connection string");
+        let hub = Hub::new(mongo.clone(), &config.limits, metrics);
+        Catalog::new(mongo.operations, hub, 0)
+    }
+
+    #[tokio::test]
+    async fn what_was_judged_by_stays_current_while_others_read_the_same_from_the_database() {
+        let catalog = catalog().await;
+        let namespace = Namespace {
+            database: DatabaseName::new("db").expect("a name"),
+            collection: CollectionName::new("log").expect("a name"),
+        };
+        let read = |stages: Vec<Document>| {
+            let stored = doc! { "streams": [{ "uri": "s", "stages": stages }] };
+            declared(&namespace, Some(&stored), true)
+        };
+        let judged_by = catalog.keep(&namespace, read(Vec::new()), 0);
+        catalog.keep(&namespace, read(Vec::new()), 0);
+        assert!(catalog.is_current(&namespace, &judged_by));
+        catalog.keep(&namespace, read(vec![doc! { "_$match": { "a": 1 } }]), 0);
+        assert!(!catalog.is_current(&namespace, &judged_by), "it is another definition");
+
+        let judged_by = catalog.keep(&namespace, read(Vec::new()), 0);
+        catalog.changes.fetch_add(1, Ordering::SeqCst);
+        let late = catalog.keep(&namespace, read(Vec::new()), 0);
+        assert!(!catalog.is_current(&namespace, &late), "it may have been read before the change");
+        assert!(catalog.is_current(&namespace, &judged_by));
+    }
 }
