@@ -33,6 +33,11 @@ export interface Ready {
   type: 'ready';
   position?: Position | undefined;
   resumed: boolean;
+  /**
+   * It continues, but by another definition, or for a caller who may see something else by now: no event tells of the
+   * documents that went out of view by that. Whoever keeps documents loads them again.
+   */
+  changed?: true;
 }
 
 /** One document of the snapshot. */

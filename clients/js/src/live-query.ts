@@ -3,10 +3,13 @@ import { pause } from './backoff.js';
 import { keyOf } from './key.js';
 import { updated } from './update.js';
 
+/** A stream that lasted this long, in milliseconds, has no habit of events that cannot be computed. */
+const CALM = 60_000;
+
 export interface LiveQueryOptions<T, Complete extends boolean = false> extends WatchOptions {
   /**
-   * Reads the current documents, where the definition allows no snapshot: called when the stream is open, and again after
-   * a gap. Events wait meanwhile, and the ones that it already shows are applied again, which comes to the same.
+   * Reads the current documents, where the definition allows no snapshot: called when the stream is open, and again when
+   * what is here may be wrong. Events wait meanwhile, and the ones that it already shows are applied again, which comes to the same.
    */
   load?: ((signal: AbortSignal) => Promise<Iterable<T>>) | undefined;
   /** The order of `documents`; that of their arrival unless given. */
@@ -22,7 +25,10 @@ export interface LiveQueryOptions<T, Complete extends boolean = false> extends W
 /** A state of the collection. It never changes: each change makes a new one. */
 export interface LiveDocuments<T, Complete extends boolean = boolean> {
   readonly documents: readonly T[];
-  /** `loading` until the current documents are here, `stale` while they are loaded anew after a gap. */
+  /**
+   * `loading` until the current documents are here. `stale` while they are loaded anew: events were lost or could not be
+   * computed, or the definition or the caller's rights changed.
+   */
   readonly status: 'loading' | 'live' | 'stale' | 'closed';
   /** False where documents may be shown that the stream's filter would not show any more. */
   readonly complete: Complete;
@@ -32,7 +38,13 @@ export interface LiveDocuments<T, Complete extends boolean = boolean> {
 
 /** A keyed collection that follows a stream. */
 export class LiveQuery<T, Complete extends boolean = boolean> {
-  #stream: Stream<T>;
+  #url: string | URL;
+  #stream!: Stream<T>;
+  /** Stops listening to the stream's state. */
+  #unwatch!: () => void;
+  /** Times in a row that the stream was begun anew because of an event that could not be computed. */
+  #renewals = 0;
+  #begun = 0;
   #options: LiveQueryOptions<T, Complete>;
   #documents = new Map<string, T>();
   #status: LiveDocuments<T>['status'] = 'loading';
@@ -47,9 +59,9 @@ export class LiveQuery<T, Complete extends boolean = boolean> {
     if (options.complete && !options.snapshot && !options.load) {
       throw new TypeError('a query that reads no current documents is not complete: give it snapshot or load');
     }
+    this.#url = url;
     this.#options = options;
-    this.#stream = watch<T>(url, options);
-    this.#stream.on('state', ({ name }) => name === 'closed' && this.#abort.abort());
+    this.#open(options);
     void this.#follow();
   }
 
@@ -89,37 +101,88 @@ export class LiveQuery<T, Complete extends boolean = boolean> {
     this.#stream.close();
   }
 
+  #open(options: WatchOptions): void {
+    this.#begun = Date.now();
+    this.#stream = watch<T>(this.#url, options);
+    this.#unwatch = this.#stream.on('state', ({ name }) => name === 'closed' && this.#abort.abort());
+  }
+
   async #follow(): Promise<void> {
-    // A snapshot is shown once it is whole; until then the documents of before it are.
-    let snapshot = new Map<string, T>();
     try {
-      for await (const item of this.#stream) {
-        switch (item.type) {
-          case 'ready':
-            snapshot = new Map();
-            if (!item.resumed && !this.#options.snapshot) await this.#load();
-            break;
-          case 'snapshot':
-            snapshot.set(idOf(item.document), item.document);
-            break;
-          case 'snapshotEnd':
-            this.#become('live', snapshot);
-            break;
-          case 'gap':
-            if (this.#status === 'live') this.#become('stale');
-            break;
-          case 'event':
-          case 'enter':
-            if (this.#apply(item.event)) this.#changed();
-            break;
-          case 'leave':
-            if (this.#documents.delete(keyOf(item.documentKey._id))) this.#changed();
-        }
+      while (await this.#read()) {
+        this.#unwatch();
+        this.#stream.close();
+        this.#open({ ...this.#options, resumeAfter: undefined });
       }
     } catch (error) {
       this.#error = error;
     }
     this.#become('closed');
+  }
+
+  /** @returns whether the stream has to begin anew; else it has ended */
+  async #read(): Promise<boolean> {
+    const { snapshot: hasSnapshot, load } = this.#options;
+    // A snapshot is shown once it is whole; until then the documents of before it are.
+    let snapshot = new Map<string, T>();
+    const items = this.#stream[Symbol.asyncIterator]();
+    for (let next = await items.next(); !next.done; next = await items.next()) {
+      const item = next.value;
+      switch (item.type) {
+        case 'ready':
+          snapshot = new Map();
+          if (item.changed) this.#doubt();
+          if ((!item.resumed || item.changed) && !hasSnapshot) await this.#load();
+          break;
+        case 'snapshot':
+          snapshot.set(idOf(item.document), item.document);
+          break;
+        case 'snapshotEnd':
+          this.#become('live', snapshot);
+          break;
+        case 'gap':
+          this.#doubt();
+          break;
+        case 'event':
+        case 'enter':
+          if (this.#apply(item.event)) this.#changed();
+          break;
+        case 'leave':
+          if (this.#documents.delete(keyOf(item.documentKey._id))) this.#changed();
+          break;
+        case 'error':
+          this.#doubt();
+          // What is read then is behind this event, and behind all that fail meanwhile.
+          if ((hasSnapshot || load) && (await this.#mayRenew())) return true;
+      }
+    }
+    return false;
+  }
+
+  /** What is here may be wrong. */
+  #doubt(): void {
+    if (this.#status === 'live') this.#become('stale');
+  }
+
+  /** Waits, the longer the more often it was waited for in a row. @returns false when the query was closed meanwhile */
+  async #mayRenew(): Promise<boolean> {
+    if (Date.now() - this.#begun > CALM) this.#renewals = 0;
+    await this.#wait(pause(this.#renewals++));
+    return !this.#abort.signal.aborted;
+  }
+
+  async #wait(milliseconds: number): Promise<void> {
+    const { signal } = this.#abort;
+    if (signal.aborted) return;
+    await new Promise<void>((resolve) => {
+      const done = () => {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', done);
+        resolve();
+      };
+      const timer = setTimeout(done, milliseconds);
+      signal.addEventListener('abort', done);
+    });
   }
 
   async #load(): Promise<void> {
@@ -136,7 +199,7 @@ export class LiveQuery<T, Complete extends boolean = boolean> {
         this.#error = error;
         this.#changed();
       }
-      await new Promise((resolve) => setTimeout(resolve, pause(failures)));
+      await this.#wait(pause(failures));
     }
   }
 

@@ -62,6 +62,8 @@ export class Session<T> {
   #begun = false;
   /** Why events were lost, until the stream is open again: who loads the data only then misses nothing. */
   #gap: string | undefined;
+  /** The last connection ended because another view may be shown to the next one. */
+  #changed = false;
   /** The last session ended on an event that the pipeline fails on. */
   #stuck = false;
 
@@ -204,7 +206,8 @@ export class Session<T> {
     if (!resumed && !this.#inSnapshot) this.#position = position;
     if (this.#gap !== undefined) this.#push({ type: 'gap', reason: this.#gap, position: this.#position }, 0);
     this.#gap = undefined;
-    this.#push({ type: 'ready', position: this.#position, resumed }, 0);
+    this.#push({ type: 'ready', position: this.#position, resumed, ...(resumed && this.#changed && { changed: true }) }, 0);
+    this.#changed = false;
   }
 
   #said(text: string): void {
@@ -266,6 +269,13 @@ export class Session<T> {
     }
   }
 
+  /** The position is good, but what was shown up to there may not be in view any more. */
+  #review(reason: string): void {
+    // Another snapshot is how a stream that has one shows what is in view now.
+    if (this.#options.snapshot && this.#position) this.#lose(reason || 'what is in view may have changed');
+    else this.#changed = true;
+  }
+
   #lose(reason: string): void {
     this.#position = undefined;
     this.#gap = reason;
@@ -289,9 +299,10 @@ export class Session<T> {
     this.#bare = false;
     this.#unanswered = 0;
     const advice = adviceOf(code);
-    const canRefresh = typeof this.#options.token === 'function';
-    if (advice === 'stop' || (advice === 'refresh' && !canRefresh)) return this.close(error);
+    // Of these the same token would only be refused; a cookie may be another by now, and who has none is told by the server.
+    if (advice === 'stop' || (advice === 'refresh' && typeof this.#options.token === 'string')) return this.close(error);
     if (advice === 'refresh') this.#refresh = true;
+    if (advice === 'refresh' || advice === 'review') this.#review(reason);
     if (advice === 'reload') this.#lose(reason || 'history lost');
     if (advice === 'step') {
       // To meet the same event once more is to be stuck before it: go on from now, and say what was lost.

@@ -81,6 +81,78 @@ test('load reads when the stream is open, and again after a gap; what fails is t
   await until('it has loaded again', () => titles(tasks)[0] === 'load 3');
 });
 
+for (const [code, reason] of [[4001, 'the definition changed'], [4401, 'credentials expired']] as const) {
+  test(`after ${code} a document that is not in view any more goes, though the stream continues`, async () => {
+    let inView: Task[] = [{ _id: 1, title: 'A' }, { _id: 2, title: 'B' }];
+    const tasks = open({ token: () => 'token', load: async () => inView });
+    await live(tasks);
+    inView = [{ _id: 2, title: 'B' }];
+    server.cut(code, reason);
+    await until('it has loaded again', () => titles(tasks).join() === 'B' && tasks.state.status === 'live');
+    assert.equal(server.handshakes[1]?.url.searchParams.get('resumeAfter'), 'p0');
+  });
+
+  test(`after ${code} there is another snapshot`, async () => {
+    server.snapshot = [{ _id: 1, title: 'A' }, { _id: 2, title: 'B' }];
+    const tasks = open({ token: () => 'token', snapshot: true });
+    await live(tasks);
+    const seen: string[] = [];
+    tasks.subscribe(() => seen.push(`${tasks.state.status} ${titles(tasks)}`));
+    server.snapshot = [{ _id: 2, title: 'B' }];
+    server.cut(code, reason);
+    await until('it is shown', () => titles(tasks).join() === 'B');
+    await until('it was told', () => seen.includes('live B'));
+    assert.deepEqual(seen.filter((state) => !/^((live|stale) A,B|live B)$/.test(state)), []);
+  });
+}
+
+test('documents that cannot be loaded again after 4001 stay stale', async () => {
+  const tasks = open();
+  await live(tasks);
+  insert(1, 'A');
+  await until('it is in', () => titles(tasks).length === 1);
+  server.cut(4001);
+  await until('it is back', () => server.handshakes.length === 2 && server.clients.size === 1);
+  await until('they are stale', () => tasks.state.status === 'stale');
+});
+
+test('after an event that cannot be computed the documents are loaded again, once for many of them', async () => {
+  let loads = 0;
+  const tasks = open({ load: async () => [{ _id: 1, title: `load ${++loads}` }] });
+  await live(tasks);
+  const seen = new Set<string>();
+  tasks.subscribe(() => seen.add(tasks.state.status));
+  for (let n = 0; n < 100; n++) server.tell({ type: 'error', code: 16020 });
+  await until('it is loaded again', () => titles(tasks)[0] === 'load 2' && tasks.state.status === 'live');
+  insert(2, 'B');
+  await until('events follow', () => titles(tasks).length === 2);
+  assert.equal(loads, 2);
+  assert.ok(!seen.has('closed') && !seen.has('loading'), [...seen].join());
+});
+
+test('after an event that cannot be computed there is another snapshot, which stale documents wait for', async () => {
+  server.snapshot = [{ _id: 1, title: 'A' }];
+  const tasks = open({ snapshot: true });
+  await live(tasks);
+  server.snapshot = [{ _id: 1, title: 'A2' }];
+  server.tell({ type: 'error', code: 16020 });
+  await until('they are stale', () => tasks.state.status === 'stale');
+  assert.deepEqual(titles(tasks), ['A']);
+  await until('the other one is shown', () => titles(tasks)[0] === 'A2' && tasks.state.status === 'live');
+  await until('one connection is left', () => server.clients.size === 1);
+});
+
+test('a query that is closed while it waits to load again opens nothing any more', async () => {
+  const tasks = open({ load: async () => [] });
+  await live(tasks);
+  server.tell({ type: 'error', code: 16020 });
+  await until('it is stale', () => tasks.state.status === 'stale');
+  tasks.close();
+  await until('it is closed', () => tasks.state.status === 'closed');
+  await new Promise((resolve) => setTimeout(resolve, 600));
+  assert.equal(server.handshakes.length, 1);
+});
+
 test('events wait while the documents are loaded', async () => {
   let loaded: (documents: Task[]) => void = () => {};
   const tasks = open({ load: () => new Promise((resolve) => (loaded = resolve)) });

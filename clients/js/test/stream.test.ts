@@ -261,13 +261,46 @@ for (const code of [4002, 4403]) {
   });
 }
 
-test('4401 without a source of tokens ends the stream', async () => {
+test('4401 with a token that nobody can renew ends the stream', async () => {
   const stream = open({ token: 'old' });
   const seen = collect(stream);
   await opened(stream);
   server.cut(4401);
   await until('it ends', () => !!seen.ended);
   assert.ok(seen.ended?.error instanceof ClosedError && seen.ended.error.code === 4401);
+});
+
+test('after 4401 a stream by cookie comes back, and continues if the server lets it', async () => {
+  const stream = open();
+  const seen = collect(stream);
+  await opened(stream);
+  server.publish();
+  server.cut(4401, 'credentials expired');
+  server.publish();
+  await until('it continues', () => seen.numbers.length === 2);
+  assert.deepEqual(seen.items.filter(({ type }) => type === 'ready')[1], { type: 'ready', position: 'p1', resumed: true, changed: true });
+
+  server.refuse = () => ({ status: 401, message: 'credentials are required' });
+  server.cut(4401, 'credentials expired');
+  await until('it ends', () => !!seen.ended);
+  assert.ok(seen.ended?.error instanceof RefusedError && seen.ended.error.status === 401);
+  assert.equal(server.handshakes.length, 3);
+});
+
+test('a stream that continues after 4001 says that another view may have begun, and after a broken line does not', async () => {
+  const stream = open();
+  const seen = collect(stream);
+  await opened(stream);
+  for (const code of [4001, 1006]) {
+    server.cut(code);
+    await until('it is back', () => server.clients.size === 1 && stream.state.name === 'open');
+  }
+  await until('it was told', () => seen.items.length === 3);
+  assert.deepEqual(seen.items.map((item) => item.type === 'ready' && [item.resumed, item.changed]), [
+    [false, undefined],
+    [true, true],
+    [true, undefined],
+  ]);
 });
 
 test('4401 asks for a new token, and the stream continues', async () => {
