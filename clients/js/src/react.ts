@@ -6,7 +6,9 @@ const NOTHING_YET: LiveDocuments<never> = { ...NOTHING, complete: true };
 
 /**
  * The documents of a stream, live, while the component is mounted. Another `url`, `avars`, `snapshot`, or `jsonMode` opens
- * another stream; other options may change freely, and the functions among them are called as they are by then.
+ * another stream; other options may change freely, and the functions among them are called as they are by then. The object
+ * that is returned is the same until the documents, their order, or the status change, also where `compare` is another
+ * function at each render.
  *
  * @param url null for none
  */
@@ -29,6 +31,8 @@ export function useLiveQuery<T = Record<string, unknown>, Complete extends boole
     const { token, load } = latest.current;
     const query = liveQuery<T, Complete>(url, {
       ...latest.current,
+      // Sorted below, by the order of the render that shows them.
+      compare: undefined,
       ...(typeof token === 'function' && {
         token: (request) => {
           const { token } = latest.current;
@@ -48,5 +52,20 @@ export function useLiveQuery<T = Record<string, unknown>, Complete extends boole
   const subscribe = useCallback((changed: () => void) => query?.subscribe(changed) ?? (() => {}), [query]);
   const nothing = (options.complete ? NOTHING_YET : NOTHING) as LiveDocuments<T> as LiveDocuments<T, Complete>;
   const state = () => query?.state ?? nothing;
-  return useSyncExternalStore(subscribe, state, state);
+  return useSorted(useSyncExternalStore(subscribe, state, state), options.compare);
+}
+
+function useSorted<T, Complete extends boolean>(
+  state: LiveDocuments<T, Complete>,
+  compare: ((a: T, b: T) => number) | undefined,
+): LiveDocuments<T, Complete> {
+  const last = useRef<{ state: typeof state; compare: typeof compare; sorted: typeof state }>(undefined);
+  let sorted = last.current?.sorted;
+  if (!sorted || last.current?.state !== state || last.current.compare !== compare) {
+    const documents = compare ? [...state.documents].sort(compare) : state.documents;
+    const isSame = sorted && last.current?.state === state && documents.every((document, n) => document === sorted?.documents[n]);
+    if (!sorted || !isSame) sorted = compare ? { ...state, documents } : state;
+    last.current = { state, compare, sorted };
+  }
+  return sorted;
 }

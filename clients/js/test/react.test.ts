@@ -49,3 +49,36 @@ test('a component follows its stream, changes it with its variables, and closes 
   root.unmount();
   void act;
 });
+
+test('another order is that of the same documents at once, and the same order makes no other object', async (t) => {
+  t.mock.method(console, 'error', () => {});
+  server.snapshot = [{ _id: 1, title: 'B' }, { _id: 2, title: 'A' }];
+  const shown: LiveDocuments<{ title: string }>[] = [];
+  function Tasks({ order }: { order: number }) {
+    const compare = order ? (a: { title: string }, b: { title: string }) => order * a.title.localeCompare(b.title) : undefined;
+    shown.push(useLiveQuery<{ title: string }>(server.url, { snapshot: true, WebSocket, compare }));
+    return null;
+  }
+  const titles = () => shown.at(-1)?.documents.map(({ title }) => title).join();
+  const root = create(createElement(Tasks, { order: 1 }));
+  await until('they are in order', () => titles() === 'A,B');
+  const show = async (order: number) => {
+    const before = shown.length;
+    root.update(createElement(Tasks, { order }));
+    await until('it is rendered', () => shown.length > before);
+    assert.equal(shown.length, before + 1);
+    return shown.at(-1);
+  };
+  const ascending = shown.at(-1);
+  assert.equal(await show(1), ascending);
+  await show(-1);
+  assert.equal(titles(), 'B,A');
+  await show(1);
+  assert.equal(titles(), 'A,B');
+  await show(0);
+  assert.equal(titles(), 'B,A', 'as they came');
+  server.publish({ fullDocument: { _id: 3, title: 'C' }, documentKey: { _id: 3 } });
+  await until('the event is shown', () => titles() === 'B,A,C');
+  assert.equal(server.handshakes.length, 1);
+  root.unmount();
+});
