@@ -3,6 +3,18 @@ import { RefusedError } from './errors.js';
 const TIMEOUT = 10_000;
 /** The answer of a stream that could be opened. */
 const ACCEPTED = /^Change Stream requires/;
+/** The member by which Tailrace's, and RESTHeart's, errors are known. */
+const STATUS = 'http status code';
+/** These are about the request alone, and come without a body: of RESTHeart the first, of any server that cannot read a head the others. */
+const ALWAYS_FINAL = [401, 414, 431];
+/** These are about the moment. */
+const NEVER_FINAL = [408, 425, 429];
+
+export interface Refusal {
+  error: RefusedError;
+  /** Whether the same request would be answered alike however often it is made. */
+  isFinal: boolean;
+}
 
 /**
  * Asks by a plain GET why a handshake failed: a WebSocket shows no status and no body.
@@ -14,7 +26,7 @@ export async function whyRefused(
   address: string,
   token: string | undefined,
   credentials: RequestCredentials | undefined,
-): Promise<RefusedError | 'accepted' | undefined> {
+): Promise<Refusal | 'accepted' | undefined> {
   const controller = new AbortController();
   const timer = setTimeout(() => controller.abort(), TIMEOUT);
   try {
@@ -29,22 +41,22 @@ export async function whyRefused(
     try {
       body = JSON.parse(text);
     } catch {
-      // A proxy's page: the status alone counts.
+      // A proxy's page.
     }
     const message: string = body?.message ?? `the server answered ${answer.status}`;
     if (ACCEPTED.test(message)) return 'accepted';
+    const { status } = answer;
     const exception = body?._exceptions?.[0]?.exception;
-    return new RefusedError(message, answer.status, exception, seconds(answer.headers.get('Retry-After')));
+    return {
+      error: new RefusedError(message, status, exception, seconds(answer.headers.get('Retry-After'))),
+      // A proxy may know no such address for as long as the server behind it is replaced: only the server's own word counts.
+      isFinal: ALWAYS_FINAL.includes(status) || (body?.[STATUS] === status && status < 500 && !NEVER_FINAL.includes(status)),
+    };
   } catch {
     return undefined;
   } finally {
     clearTimeout(timer);
   }
-}
-
-/** Whether the same request would be answered alike however often it is made. */
-export function isFinal({ status }: RefusedError): boolean {
-  return status >= 400 && status < 500 && ![408, 425, 429].includes(status);
 }
 
 /** `Retry-After` is seconds or a date (RFC 9110, section 10.2.3). */

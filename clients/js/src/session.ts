@@ -7,7 +7,7 @@ import { ClosedError, StreamError } from './errors.js';
 import type { Item, Position } from './item.js';
 import { PLAIN, V1, read } from './message.js';
 import type { WatchOptions } from './options.js';
-import { isFinal, whyRefused } from './refusal.js';
+import { whyRefused } from './refusal.js';
 import { watchWakes } from './wake.js';
 
 /** What the connection is doing. */
@@ -299,7 +299,7 @@ export class Session<T> {
     this.#bare = false;
     this.#unanswered = 0;
     const advice = adviceOf(code);
-    // Of these the same token would only be refused; a cookie may be another by now, and who has none is told by the server.
+    // The same token would only be refused. A cookie may be another one by now, and the server judges it.
     if (advice === 'stop' || (advice === 'refresh' && typeof this.#options.token === 'string')) return this.close(error);
     if (advice === 'refresh') this.#refresh = true;
     if (advice === 'refresh' || advice === 'review') this.#review(reason);
@@ -326,18 +326,19 @@ export class Session<T> {
       this.#bare = ++this.#unanswered % 2 === 0 && !this.#token && !this.#options.snapshot;
       return this.#failed(new StreamError('the handshake failed'));
     }
-    const { status } = refusal;
+    const { error, isFinal } = refusal;
+    const { status, exception, retryAfter } = error;
     if ((status === 401 || status === 403) && typeof this.#options.token === 'function' && !this.#refresh) {
       this.#refresh = true;
       return this.#again();
     }
     // The deployment has another key by now, or the stream another past: there is nothing to continue behind.
-    if (refusal.exception === 'InvalidPositionException' && this.#position) {
+    if (exception === 'InvalidPositionException' && this.#position) {
       this.#position = undefined;
       this.#gap ??= 'the position is not valid any more';
       return this.#again();
     }
-    this.#failed(refusal, isFinal(refusal), refusal.retryAfter);
+    this.#failed(error, isFinal, retryAfter);
   }
 
   /** Waits, then connects; or ends, when another attempt would come to the same. */

@@ -8,6 +8,8 @@ export interface Refusal {
   status: number;
   message?: string;
   exception?: string;
+  /** What is said instead of an error of the server's. */
+  page?: string;
   headers?: Record<string, string>;
 }
 
@@ -187,8 +189,8 @@ export class FakeServer {
   }
 }
 
-function bodyOf({ status, message = '', exception = 'Exception' }: Refusal): string {
-  return JSON.stringify({
+function bodyOf({ status, message = '', exception = 'Exception', page }: Refusal): string {
+  return page ?? JSON.stringify({
     'http status code': status,
     message,
     _exceptions: [{ exception, 'exception message': message }],

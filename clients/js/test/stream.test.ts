@@ -432,6 +432,26 @@ for (const status of [429, 503]) {
   });
 }
 
+for (const page of ['<h1>404 Not Found</h1>', '{"message":"no Route matched with those values"}', '']) {
+  for (const status of [403, 404]) {
+    test(`a proxy that answers ${status} ${page} while the server is replaced ends no stream`, async () => {
+      server.refuse = () => (server.handshakes.length < 2 ? { status, page } : undefined);
+      const stream = open();
+      const errors: unknown[] = [];
+      stream.on('state', (state) => state.name === 'waiting' && errors.push(state.error));
+      await opened(stream);
+      assert.ok(errors.length === 1 && errors[0] instanceof RefusedError && errors[0].status === status);
+    });
+  }
+}
+
+for (const status of [401, 414, 431]) {
+  test(`${status} is final without a word of the server's too`, async () => {
+    server.refuse = () => ({ status, page: '' });
+    await assert.rejects(open()[Symbol.asyncIterator]().next(), (error) => error instanceof RefusedError && error.status === status);
+  });
+}
+
 test('a server that is away is found again when it is back', async () => {
   const stream = open();
   const seen = collect(stream);
