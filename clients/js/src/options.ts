@@ -5,7 +5,7 @@ import type { Position } from './item.js';
 export interface TokenRequest {
   /** True when the last token expires, has expired, or was refused: one from a cache would be no better. */
   refresh: boolean;
-  /** Aborted when the stream is closed. */
+  /** Aborted when the stream is closed, and when the attempt that the token is for is given up, after 15 s. */
   signal: AbortSignal;
 }
 

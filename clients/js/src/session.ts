@@ -20,7 +20,7 @@ export type State =
   | { name: 'closed'; error?: unknown };
 
 const BUFFER = 4 * 1024 * 1024;
-/** A handshake that takes longer has met a network that swallows packets. */
+/** A token that takes longer will not come; a handshake that takes longer has met a network that swallows packets. */
 const OPENS_WITHIN = 15_000;
 /** The server says something every 25 s. */
 const SILENCE = 60_000;
@@ -39,7 +39,8 @@ export class Session<T> {
   #delivery: Delivery<T>;
   #tell: (state: State) => void;
   #unwatch: () => void;
-  #abort = new AbortController();
+  /** Ends with the attempt, or with the connection that came of it. */
+  #attempt = new AbortController();
 
   #state: State = { name: 'connecting' };
   #connection: Connection | undefined;
@@ -105,7 +106,6 @@ export class Session<T> {
     const failure = error instanceof Error ? error : undefined;
     this.#drop();
     this.#unwatch();
-    this.#abort.abort();
     this.#options.signal?.removeEventListener('abort', this.close);
     this.#become(failure ? { name: 'closed', error: failure } : { name: 'closed' });
     this.#delivery.end(failure);
@@ -130,6 +130,7 @@ export class Session<T> {
 
   #drop(): void {
     clearTimeout(this.#timer);
+    this.#attempt.abort();
     this.#connection?.drop();
     this.#connection = undefined;
   }
@@ -144,14 +145,18 @@ export class Session<T> {
   async #connect(): Promise<void> {
     const connecting: State = { name: 'connecting' };
     this.#become(connecting);
+    this.#attempt = new AbortController();
+    this.#within('the token does not come');
+    let token;
     try {
-      await this.#getToken(this.#refresh);
+      token = await this.#getToken(this.#refresh);
     } catch (error) {
       if (this.#state === connecting) this.#failed(error, error instanceof StreamError);
       return;
     }
     // Another attempt, or the end, may have come in between.
     if (this.#state !== connecting) return;
+    this.#token = token;
 
     this.#inSnapshot = !!this.#options.snapshot && !this.#position;
     const address = this.#address.socket({
@@ -170,16 +175,18 @@ export class Session<T> {
     } catch (error) {
       return this.close(error);
     }
-    this.#timer = setTimeout(
-      () => this.#failed(new StreamError('the server does not answer')),
-      OPENS_WITHIN,
-    );
+    this.#within('the server does not answer');
   }
 
-  async #getToken(refresh: boolean): Promise<void> {
+  /** Gives the attempt up if the next step takes too long. */
+  #within(what: string): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#failed(new StreamError(what)), OPENS_WITHIN);
+  }
+
+  async #getToken(refresh: boolean): Promise<string | undefined> {
     const { token } = this.#options;
-    this.#token =
-      typeof token === 'function' ? ((await token({ refresh, signal: this.#abort.signal })) ?? undefined) : token;
+    return typeof token === 'function' ? ((await token({ refresh, signal: this.#attempt.signal })) ?? undefined) : token;
   }
 
   #opened(protocol: string): void {
@@ -284,14 +291,16 @@ export class Session<T> {
   /** Tells the open connection a new token. When none can be had now the server closes, and there is another attempt. */
   async #renew(connection: Connection): Promise<void> {
     if (typeof this.#options.token !== 'function') return;
-    const old = this.#token;
+    let token;
     try {
-      await this.#getToken(true);
+      token = await this.#getToken(true);
     } catch {
       return;
     }
     // The same once more expires no later, and would only be answered with the next warning.
-    if (this.#token && this.#token !== old) connection.send({ type: 'auth', token: this.#token });
+    if (this.#connection !== connection || !token || token === this.#token) return;
+    this.#token = token;
+    connection.send({ type: 'auth', token });
   }
 
   #closed(code: number, reason: string): void {
@@ -362,6 +371,8 @@ export class Session<T> {
   #woke(slept: number): void {
     const connection = this.#connection;
     this.retry();
+    // What was asked for before a sleep is not answered any more.
+    if (slept > 0 && this.#state.name === 'connecting' && !connection?.isOpen) return this.#again();
     if (connection?.isOpen) {
       if (!this.#plain) setTimeout(() => this.#connection === connection && this.#checkSilence(), GRACE);
       else if (slept > LONG_SLEEP) this.#again();

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
-import { watch, type Stream } from 'tailrace';
+import { watch, type Stream, type TokenRequest } from 'tailrace';
 import { FakeSocket } from './fake-socket.js';
 
 let stream: Stream<unknown>;
@@ -32,8 +32,10 @@ const settled = () => new Promise((resolve) => setImmediate(resolve));
 
 async function pass(seconds: number): Promise<void> {
   // Step by step, as timers that run: one long step would be a sleep.
-  for (let n = 0; n < seconds; n++) mock.timers.tick(1000);
-  await settled();
+  for (let n = 0; n < seconds; n++) {
+    mock.timers.tick(1000);
+    await settled();
+  }
 }
 
 /** The clock goes on, and timers do not; then they do. */
@@ -73,6 +75,44 @@ test('a handshake that nobody answers is given up after 15 s', async () => {
   assert.equal(FakeSocket.made.length, 2);
 });
 
+test('a token that does not come within 15 s is given up, and asked for again', async () => {
+  stream.close();
+  const asked: AbortSignal[] = [];
+  const given: ((token: string) => void)[] = [];
+  const token = ({ signal }: TokenRequest) => {
+    asked.push(signal);
+    return new Promise<string>((resolve) => given.push(resolve));
+  };
+  FakeSocket.made = [];
+  stream = watch('wss://host/numbers/_streams/all', { WebSocket: FakeSocket, token });
+  await pass(14);
+  assert.equal(asked[0]?.aborted, false);
+  await pass(2);
+  assert.ok(asked[0]?.aborted);
+  assert.equal(asked.length, 2);
+  // The first one comes after all: too late.
+  given[0]?.('late');
+  await settled();
+  assert.equal(FakeSocket.made.length, 0);
+  given[1]?.('token');
+  await settled();
+  assert.deepEqual(FakeSocket.last.protocols.slice(-1), ['bearer.token']);
+  await pass(14);
+  assert.ok(!FakeSocket.last.isClosed, 'the handshake has a time of its own');
+});
+
+test('who wakes up does not wait for a token that was asked for before the sleep', async () => {
+  stream.close();
+  let asked = 0;
+  const token = () => (asked++, new Promise<string>(() => {}));
+  stream = watch('wss://host/numbers/_streams/all', { WebSocket: FakeSocket, token });
+  await settled();
+  mock.timers.setTime(Date.now() + 120_000);
+  page.dispatchEvent(new Event('resume'));
+  await settled();
+  assert.equal(asked, 2);
+});
+
 test('failures in a row make the pauses longer, and a good connection makes them short again', async (t) => {
   t.mock.method(Math, 'random', () => 0.999);
   const delays: number[] = [];
@@ -80,7 +120,8 @@ test('failures in a row make the pauses longer, and a good connection makes them
   const fail = async () => {
     FakeSocket.last.open();
     FakeSocket.last.end(1011);
-    await pass(31);
+    const made = FakeSocket.made.length;
+    while (FakeSocket.made.length === made) await pass(1);
   };
   for (let n = 0; n < 8; n++) await fail();
   FakeSocket.last.open();
