@@ -1,5 +1,5 @@
 import { Address } from './address.js';
-import { pause } from './backoff.js';
+import { Attempts } from './attempts.js';
 import { adviceOf } from './close.js';
 import { Connection, type WebSocketConstructor } from './connection.js';
 import type { Delivery } from './delivery.js';
@@ -28,8 +28,6 @@ const SILENCE = 60_000;
 const GRACE = 2_000;
 /** The plain form has no keepalive: after a sleep this long its connection is not trusted. */
 const LONG_SLEEP = 90_000;
-/** A connection that lived this long was no failure. */
-const GOOD_LIFE = 10_000;
 
 /** Keeps a stream open: connects, continues behind the last position, and knows when to stop. */
 export class Session<T> {
@@ -39,6 +37,7 @@ export class Session<T> {
   #delivery: Delivery<T>;
   #tell: (state: State) => void;
   #unwatch: () => void;
+  #attempts = new Attempts();
   /** Ends with the attempt, or with the connection that came of it. */
   #attempt = new AbortController();
 
@@ -68,11 +67,6 @@ export class Session<T> {
   /** The last session ended on an event that the pipeline fails on. */
   #stuck = false;
 
-  /** Attempts in a row that came to nothing. */
-  #failures = 0;
-  #openedAt = 0;
-  #progress = false;
-
   constructor(url: string | URL, options: WatchOptions, delivery: Delivery<T>, tell: (state: State) => void) {
     const socketType = options.WebSocket ?? globalThis.WebSocket;
     if (!socketType) throw new TypeError('there is no WebSocket here: give one as the option WebSocket');
@@ -88,7 +82,7 @@ export class Session<T> {
     this.#unwatch = watchWakes({
       tick: () => this.#checkSilence(),
       woke: (slept) => this.#woke(slept),
-      online: () => this.#again(),
+      online: () => (this.#state.name === 'waiting' ? this.#hurry() : this.#again()),
     });
     options.signal?.addEventListener('abort', this.close);
     if (options.signal?.aborted) this.close();
@@ -116,11 +110,19 @@ export class Session<T> {
     if (this.#state.name === 'paused' && this.#delivery.size <= (this.#options.buffer ?? BUFFER) / 2) this.#again();
   }
 
-  /** Ends a pause. */
+  /** Ends a pause, also one that the server asked for. */
   retry(): void {
     if (this.#state.name !== 'waiting') return;
-    this.#failures = 0;
+    this.#attempts.forgive();
     this.#again();
+  }
+
+  /** Ends a pause of ours. Of one that the server asked for the rest is kept, by the wall clock: timers stand still in a sleep. */
+  #hurry(): void {
+    const { owed } = this.#attempts;
+    if (!owed) return this.retry();
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#again(), owed);
   }
 
   #become(state: State): void {
@@ -199,8 +201,7 @@ export class Session<T> {
     }
     // This connection did not ask for positions; nothing was taken from it yet.
     if (this.#plain && !knewPlain) return this.#again();
-    this.#openedAt = Date.now();
-    this.#progress = false;
+    this.#attempts.opened();
     if (this.#plain) this.#ready(undefined);
   }
 
@@ -261,7 +262,7 @@ export class Session<T> {
   #pushAt(item: Item<T> & { position?: Position | undefined }, size: number): void {
     if (!this.#inSnapshot && item.position !== undefined) {
       this.#position = item.position;
-      this.#progress = true;
+      this.#attempts.progressed();
     }
     this.#stuck = false;
     this.#push(item, size);
@@ -355,10 +356,7 @@ export class Session<T> {
     this.#drop();
     const error = cause instanceof StreamError ? cause : new StreamError(`no token: ${cause}`, { cause });
     if (final) return this.close(error);
-    if (this.#progress || (this.#openedAt && Date.now() - this.#openedAt > GOOD_LIFE)) this.#failures = 0;
-    this.#progress = false;
-    this.#openedAt = 0;
-    const delay = pause(this.#failures++, retryAfter);
+    const delay = this.#attempts.failed(retryAfter);
     this.#become({ name: 'waiting', delay, error });
     this.#timer = setTimeout(() => this.#again(), delay);
   }
@@ -370,7 +368,7 @@ export class Session<T> {
 
   #woke(slept: number): void {
     const connection = this.#connection;
-    this.retry();
+    if (this.#state.name === 'waiting') return this.#hurry();
     // What was asked for before a sleep is not answered any more.
     if (slept > 0 && this.#state.name === 'connecting' && !connection?.isOpen) return this.#again();
     if (connection?.isOpen) {

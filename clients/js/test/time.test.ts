@@ -175,6 +175,44 @@ test('a tab that is shown again does not wait for the end of a pause', async () 
   assert.equal(FakeSocket.made.length, 2);
 });
 
+test('a pause that the server asked for lasts though the tab is shown, and ends with it after a sleep, or by retry', async (t) => {
+  t.mock.method(Math, 'random', () => 0);
+  t.mock.method(globalThis, 'fetch', () =>
+    Promise.resolve(new Response('{"message":"too many"}', { status: 429, headers: { 'Retry-After': '60' } })),
+  );
+  const refused = async () => {
+    FakeSocket.last.end(1006);
+    await settled();
+    assert.equal(stream.state.name, 'waiting');
+  };
+  const disturb = async () => {
+    page.dispatchEvent(new Event('visibilitychange'));
+    onWindow.dispatchEvent(new Event('offline'));
+    onWindow.dispatchEvent(new Event('online'));
+    await settled();
+  };
+  await refused();
+  for (let n = 0; n < 5; n++) {
+    await pass(10);
+    await disturb();
+    assert.equal(FakeSocket.made.length, 1);
+  }
+  await pass(10);
+  assert.equal(FakeSocket.made.length, 2);
+
+  await refused();
+  mock.timers.setTime(Date.now() + 50_000);
+  await disturb();
+  assert.equal(FakeSocket.made.length, 2);
+  await pass(11);
+  assert.equal(FakeSocket.made.length, 3);
+
+  await refused();
+  stream.retry();
+  await settled();
+  assert.equal(FakeSocket.made.length, 4);
+});
+
 test('after a sleep a connection that has something waiting lives on, and one that is silent is ended', async () => {
   FakeSocket.last.open();
   mock.timers.setTime(Date.now() + 120_000);
