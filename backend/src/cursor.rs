@@ -11,13 +11,14 @@ use mongodb::{
 };
 use shared::{
     definition::{FullDocument, StreamOptions},
+    event_json::readable,
     name::Namespace,
     visibility::{Screened, Verdict},
 };
 use tokio::time::timeout;
 
 use crate::{
-    event::{self, Event, Head},
+    event::{self, Event, Head, INVALID_BSON},
     metrics::Metrics,
     mongo::{self, Fault, fault},
     position::Position,
@@ -30,6 +31,9 @@ const AWAIT: Duration = Duration::from_secs(1);
 
 /// Events in one reply. Above zero, so that a lost position fails when the cursor opens and not later.
 const BATCH: u32 = 1000;
+
+/// Events that are read one by one before they are handed out.
+const ONE_BY_ONE: usize = 100;
 
 /// What reading brings.
 #[derive(Debug)]
@@ -49,6 +53,14 @@ enum Probe {
     Yields,
     /// It filters all of them out.
     Nothing,
+}
+
+/// How far reading one by one came.
+enum Reached {
+    /// The end of what there is.
+    End,
+    /// As many events as are read so at a time.
+    Enough,
 }
 
 /// Who may know that the pipeline fails on an event.
@@ -80,6 +92,8 @@ struct Open {
     replies: ReadAhead,
     /// The reply to the command that opened it.
     first: Option<RawBatch>,
+    /// Whether the last reply held nothing.
+    drained: bool,
 }
 
 impl Cursor {
@@ -152,7 +166,7 @@ impl Cursor {
         self.opened_at =
             first.as_ref().and_then(|reply| reply.as_raw_document().get_timestamp("operationTime").ok());
         self.position = Some(from.clone());
-        self.open = Some(Open { replies: ReadAhead::new(cursor), first });
+        self.open = Some(Open { replies: ReadAhead::new(cursor), first, drained: false });
         Ok(from)
     }
 
@@ -183,7 +197,14 @@ impl Cursor {
             self.open = None;
             return Ok(Progress::Invalidated);
         };
-        self.take(&batch)
+        open.drained = batch.doc_slices()?.is_empty();
+        let before = self.position.clone();
+        let taken = self.take(&batch);
+        if taken.is_err() {
+            // What was read was not handed out: it is read again.
+            self.position = before;
+        }
+        taken
     }
 
     fn take(&mut self, batch: &RawBatch) -> Result<Progress, Error> {
@@ -212,13 +233,13 @@ impl Cursor {
             return Ok(None);
         }
         let whole = match head.fragment {
-            None => document.to_owned(),
+            None => Ok(document.to_owned()),
             Some((fragment, of)) => {
                 self.fragments.push(document.to_owned());
                 if fragment < of {
                     return Ok(None);
                 }
-                event::joined(&std::mem::take(&mut self.fragments))?
+                event::joined(&std::mem::take(&mut self.fragments))
             }
         };
         let position = head
@@ -226,10 +247,17 @@ impl Cursor {
             .and_then(Position::of_token)
             .ok_or_else(|| Error::custom("an event without a resume token"))?;
         self.position = Some(position.clone());
+        let seen = whole.and_then(|whole| self.seen(whole, position.clone()));
+        // One that nobody can read takes nothing else with it. Out of view it is no news.
+        Ok(seen.unwrap_or_else(|_| self.unreadable(position)).map(Arc::new))
+    }
+
+    /// As much of a change as is seen of it.
+    fn seen(&self, whole: RawDocumentBuf, position: Position) -> Result<Option<Event>, bson::error::Error> {
         let Some(judge) = self.screened.judge() else {
-            return Ok(Some(Arc::new(Event::change(whole, position, &self.seal))));
+            return Ok(Some(Event::change(whole, position, &self.seal)));
         };
-        let event = match judge.judge(&whole)? {
+        Ok(Some(match judge.judge(&whole).or_else(|_| judge.judge(&readable(&whole)?))? {
             Verdict::Nothing => return Ok(None),
             Verdict::Event(seen) => Event::change(seen, position, &self.seal),
             Verdict::Enter(seen) => Event::enter(seen, position, &self.seal),
@@ -239,8 +267,14 @@ impl Cursor {
                 tracing::warn!(%namespace, "a change without its pre- or post-image: what was missed is not known");
                 Event::gap(position, &self.seal)
             }
-        };
-        Ok(Some(Arc::new(event)))
+        }))
+    }
+
+    /// What stands in for an event that is no valid BSON, if it may be known that there is one.
+    fn unreadable(&self, position: Position) -> Option<Event> {
+        let namespace = &self.namespace;
+        tracing::warn!(%namespace, code = INVALID_BSON, "an event is no valid BSON");
+        (!self.screened.is_filtered()).then(|| Event::failure(INVALID_BSON, None, position, &self.seal))
     }
 
     /// The pipeline fails on some event behind `position`. The healthy ones before it fail with it in one reply, so they are
@@ -261,7 +295,8 @@ impl Cursor {
         let failed = self.read_one_by_one(&mut events).await;
         self.open = None;
         let failure = match failed {
-            Ok(()) => failure,
+            Ok(Reached::Enough) => return self.handed(events),
+            Ok(Reached::End) => failure,
             Err(error) if matches!(fault(&error), Fault::Refused(_)) => error,
             // The healthy ones are handed out; what comes next fails again, or works.
             Err(_) if !events.is_empty() => return self.handed(events),
@@ -298,16 +333,20 @@ impl Cursor {
         Ok(Progress::Events(events, position))
     }
 
-    /// `Ok` when it came to the end of what there is without a failure.
-    async fn read_one_by_one(&mut self, events: &mut Vec<Arc<Event>>) -> Result<(), Error> {
+    /// `Ok` when no failure came. While more is written all the time there is no end: what has come is handed out, and
+    /// reading goes on as usual, since the failure may have passed.
+    async fn read_one_by_one(&mut self, events: &mut Vec<Arc<Event>>) -> Result<Reached, Error> {
         self.open_in_batches(1).await?;
-        loop {
+        for _ in 0..ONE_BY_ONE {
             match self.read().await? {
-                Progress::Events(more, _) if more.is_empty() => return Ok(()),
                 Progress::Events(more, _) => events.extend(more),
-                Progress::Invalidated => return Ok(()),
+                Progress::Invalidated => return Ok(Reached::End),
+            }
+            if self.open.as_ref().is_none_or(|open| open.drained) {
+                return Ok(Reached::End);
             }
         }
+        Ok(Reached::Enough)
     }
 
     /// The position of the first event on which the pipeline fails, and one that is right before it. What the pipeline filters out is passed over, and nothing
@@ -511,4 +550,86 @@ fn beginning(first: &RawBatch) -> Result<Position, Error> {
         .map(|token| Position::before(token.start_at()))
         .or_else(|| post_batch_position(first))
         .ok_or_else(|| Error::custom("a reply without a resume token"))
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{DateTime, bson};
+    use shared::{
+        definition::Definitions,
+        event_json::JsonMode,
+        following::Following,
+        name::{CollectionName, DatabaseName},
+        variables::{OperatorCheck, ServerVariables, Variables},
+        visibility::Template,
+    };
+
+    use super::*;
+    use crate::{
+        event::{Form, Frame},
+        seal,
+    };
+
+    /// A cursor for somebody who does not see the field `secret` of documents that have pre- and post-images.
+    async fn cursor() -> Cursor {
+        let definitions = Definitions::written(&bson!([{ "uri": "s", "stages": [] }])).expect("definitions");
+        let (_, definition) = definitions.iter().next().expect("a stream");
+        let server = ServerVariables { user: None, now: DateTime::from_millis(0) };
+        let client = Variables::parse(None, OperatorCheck::On).expect("no variables");
+        let binding = definition.as_ref().expect("a definition").bind(&client, &server).expect("a binding");
+        let template = Template::check(None, None, Some(&doc! { "secret": 0 })).expect("a visibility");
+        let visibility = template.resolve(&server).expect("its values");
+        let screened = Arc::clone(Following::new(&binding, &visibility, true).source());
+        assert!(screened.judge().is_some(), "events are judged here");
+        let namespace = Namespace {
+            database: DatabaseName::new("db").expect("a name"),
+            collection: CollectionName::new("log").expect("a name"),
+        };
+        let client = Client::with_uri_str("mongodb://127.0.0.1:1").await.expect("a connection string");
+        Cursor::new(client, namespace, screened, Arc::new(seal::for_tests()), Arc::default(), true, None)
+    }
+
+    /// An event of an insert; `~` stands for a byte that no UTF-8 holds.
+    fn insert(increment: u32, document: &Document) -> RawDocumentBuf {
+        let event = doc! {
+            "_id": { "_data": format!("8200000001{increment:08X}") },
+            "operationType": "insert",
+            "fullDocument": document,
+            "documentKey": { "_id": 1 },
+        };
+        let mut bytes = event.to_vec().expect("BSON");
+        bytes.iter_mut().filter(|byte| **byte == b'~').for_each(|byte| *byte = 0xff);
+        RawDocumentBuf::from_bytes(bytes).expect("a document")
+    }
+
+    #[tokio::test]
+    async fn an_event_that_cannot_be_read_takes_no_other_with_it() {
+        let mut cursor = cursor().await;
+        let mut told = Vec::new();
+        for event in [
+            insert(1, &doc! { "n": 1, "secret": 1 }),
+            insert(2, &doc! { "n": 2, "secret": 1, "text": "~" }),
+            insert(3, &doc! { "na~me": 3, "secret": 1 }),
+            insert(4, &doc! { "n": 4, "secret": 1 }),
+        ] {
+            let event = cursor.event(&event).expect("no error").expect("an event");
+            assert_eq!(cursor.position(), Some(event.position()));
+            told.push(match event.encoded(Form::Plain(JsonMode::Plain)) {
+                Ok(Some(Frame::Text(text))) => {
+                    text.split_once(",\"documentKey\"").expect("a member").0.to_owned()
+                }
+                Err((_, code)) => code,
+                other => panic!("{other:?}"),
+            });
+        }
+        assert_eq!(
+            told,
+            [
+                r#"{"fullDocument":{"n":1}"#,
+                "{\"fullDocument\":{\"n\":2,\"text\":\"\u{fffd}\"}",
+                "22",
+                r#"{"fullDocument":{"n":4}"#,
+            ]
+        );
+    }
 }

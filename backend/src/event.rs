@@ -6,12 +6,15 @@ use bson::{RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 use bytes::Bytes;
 use shared::{
     close::Close,
-    event_json::{JsonMode, plain_event_bson, write_document, write_plain_event, write_value},
+    event_json::{JsonMode, plain_event_bson, readable, write_document, write_plain_event, write_value},
 };
 
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::{position::Position, seal::Seal};
+
+/// MongoDB's code for bytes that are no BSON (`InvalidBSON`).
+pub const INVALID_BSON: i32 = 22;
 
 /// What is told.
 #[derive(Debug)]
@@ -210,9 +213,10 @@ impl Event {
         matches!(self.kind, Kind::Gap)
     }
 
-    /// Whether the pipeline fails on it.
+    /// Whether the pipeline fails on it, or nobody can read it.
     pub fn is_failure(&self) -> bool {
-        matches!(self.kind, Kind::Failure { .. })
+        let is_unreadable = || self.write(Form::Plain(JsonMode::default()), &mut String::new()).is_err();
+        matches!(self.kind, Kind::Failure { .. }) || is_unreadable()
     }
 
     /// What the client gets, if its form has a word for it; or the close where it must not go on without one: the reason
@@ -244,13 +248,12 @@ impl Event {
             _ => {}
         }
         let begin = text.len();
-        Ok(self.write(form, text).unwrap_or_else(|error| {
-            // MongoDB checks what it stores; bytes that are no BSON would be a broken connection.
-            tracing::error!(%error, "an event is no valid BSON");
+        self.write(form, text).or_else(|_| {
+            // MongoDB does not check all that it stores. What is wrong with it may quote it.
+            tracing::warn!("an event is no valid BSON");
             text.truncate(begin);
-            text.push_str("null");
-            Encoded::Text
-        }))
+            Self::failure(INVALID_BSON, None, self.position.clone(), &self.seal).encode(form, text)
+        })
     }
 
     /// About how long it is as text.
@@ -415,8 +418,16 @@ pub fn snapshot_end(position: &str, form: Form) -> Frame {
     }
 }
 
-/// Puts the fragments of a large event together (MongoDB manual, "$changeStreamSplitLargeEvent").
+/// Puts the fragments of a large event together (MongoDB manual, "$changeStreamSplitLargeEvent"); text at its top that is no
+/// UTF-8 as [`readable`] has it.
 pub fn joined(fragments: &[RawDocumentBuf]) -> Result<RawDocumentBuf, bson::error::Error> {
+    join(fragments).or_else(|_| {
+        let fragments: Result<Vec<_>, _> = fragments.iter().map(|fragment| readable(fragment)).collect();
+        join(&fragments?)
+    })
+}
+
+fn join(fragments: &[RawDocumentBuf]) -> Result<RawDocumentBuf, bson::error::Error> {
     let mut whole = RawDocumentBuf::new();
     let last = fragments.last().map(|fragment| fragment.get("_id")).transpose()?.flatten();
     if let Some(id) = last {
@@ -464,5 +475,61 @@ impl<'a> Head<'a> {
             }
         }
         Ok(head)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{Timestamp, doc};
+
+    use super::*;
+    use crate::seal;
+
+    /// `~` stands for a byte that no UTF-8 holds.
+    fn stored(event: &bson::Document) -> RawDocumentBuf {
+        let mut bytes = event.to_vec().expect("BSON");
+        bytes.iter_mut().filter(|byte| **byte == b'~').for_each(|byte| *byte = 0xff);
+        RawDocumentBuf::from_bytes(bytes).expect("a document")
+    }
+
+    fn change(event: &bson::Document) -> Event {
+        let position = Position::after(Timestamp { time: 7, increment: 0 });
+        Event::change(stored(event), position, &Arc::new(seal::for_tests()))
+    }
+
+    const FORMS: [Form; 3] =
+        [Form::Plain(JsonMode::Plain), Form::V1Json(JsonMode::Plain), Form::Sse(JsonMode::Plain)];
+
+    #[test]
+    fn text_that_is_no_utf8_reaches_clients_with_a_replacement_character() {
+        let event = change(&doc! { "operationType": "insert", "fullDocument": { "n": 1, "text": "a~b" } });
+        for form in FORMS {
+            let Ok(Some(Frame::Text(text))) = event.encoded(form) else { panic!("a text") };
+            assert!(text.contains("{\"n\":1,\"text\":\"a\u{fffd}b\"}"), "{text}");
+        }
+        assert!(!event.is_failure());
+    }
+
+    #[test]
+    fn an_event_that_nobody_can_read_is_told_as_a_failure_and_never_as_another_value() {
+        let event = change(&doc! { "operationType": "insert", "fullDocument": { "na~me": 1 } });
+        let [plain, typed, sse] = FORMS.map(|form| event.encoded(form));
+        let closed = Err((Close::EventFailed, "22".to_owned()));
+        assert_eq!((&plain, &sse), (&closed, &closed));
+        let position = event.sealed();
+        let told = format!(r#"{{"type":"error","code":22,"position":"{position}"}}"#);
+        assert_eq!(typed, Ok(Some(Frame::text(told))));
+        assert!(event.is_failure(), "who comes back behind the one before it is not closed by it again");
+    }
+
+    #[test]
+    fn fragments_are_put_together_whatever_text_they_hold() {
+        let fragments = [
+            stored(&doc! { "_id": { "_data": "1" }, "splitEvent": { "fragment": 1, "of": 2 }, "title": "~" }),
+            stored(&doc! { "_id": { "_data": "2" }, "splitEvent": { "fragment": 2, "of": 2 }, "n": 1 }),
+        ];
+        let whole = doc! { "_id": { "_data": "2" }, "title": "\u{fffd}", "n": 1 };
+        let joined = joined(&fragments).expect("a document");
+        assert_eq!(bson::Document::try_from(joined).expect("valid"), whole);
     }
 }

@@ -141,6 +141,8 @@ pub fn fault(error: &Error) -> Fault {
         | ErrorKind::InsertMany(_)
         | ErrorKind::BulkWrite(_)
         | ErrorKind::InvalidArgument { .. }
+        // What cannot be read once cannot be read again.
+        | ErrorKind::Bson(_)
         | ErrorKind::BsonDeserialization(_)
         | ErrorKind::BsonSerialization(_) => Fault::Refused(0),
         _ => Fault::Unreachable,

@@ -267,6 +267,7 @@ async fn replace(
         .find_one_and_replace(filter(&grant.visibility, id, expected)?, document)
         .upsert(expected == Expected::Anything)
         .return_document(ReturnDocument::Before)
+        .projection(doc! { "_id": 1 })
         .await
         .map_err(|error| write_refused(&grant.visibility, &error))?;
     let status = match (before, expected) {
@@ -293,6 +294,7 @@ async fn patch(
     merge_into_update(&mut update, &grant.merge);
     collection::<Document>(app, namespace)
         .find_one_and_update(filter(&grant.visibility, id, expected)?, update)
+        .projection(doc! { "_id": 1 })
         .await
         .map_err(|error| write_refused(&grant.visibility, &error))?
         .ok_or_else(|| absent(expected))?;
@@ -337,6 +339,7 @@ async fn delete(
     let expected = precondition::optional(head);
     collection::<Document>(app, namespace)
         .find_one_and_delete(filter(&grant.visibility, id, expected)?)
+        .projection(doc! { "_id": 1 })
         .await
         .map_err(|error| refused(&error))?
         .ok_or_else(|| absent(expected))?;
