@@ -123,8 +123,8 @@ impl Fault {
 /// Codes that pass by themselves: those of the driver specifications ("Server Discovery and Monitoring", "Change
 /// Streams") and interruptions by an operator.
 const PASSING: &[i32] = &[
-    6, 7, 43, 63, 89, 91, 133, 134, 150, 175, 189, 202, 234, 237, 262, 290, 317, 358, 384, 9001, 10058,
-    10107, 11600, 11601, 11602, 13388, 13435, 13436, 50, 24, 112, 133, 216, 365, 374,
+    6, 7, 24, 43, 50, 63, 89, 91, 112, 133, 134, 150, 175, 189, 202, 216, 234, 237, 262, 290, 317, 358, 365,
+    374, 384, 9001, 10058, 10107, 11600, 11601, 11602, 13388, 13435, 13436,
 ];
 
 /// Sorts an error.
@@ -173,6 +173,10 @@ pub fn message(error: &Error) -> String {
 pub fn unquoted(error: &Error) -> String {
     match error.kind.as_ref() {
         ErrorKind::Command(command) => format!("MongoDB answers {} {}", command.code, command.code_name),
+        ErrorKind::Write(_) | ErrorKind::InsertMany(_) | ErrorKind::BulkWrite(_) => match code(error) {
+            Some(code) => format!("MongoDB refuses the write, error {code}"),
+            None => "MongoDB refuses the write".to_owned(),
+        },
         other => other.to_string(),
     }
 }
@@ -185,5 +189,26 @@ pub fn refusal(error: &Error) -> Refusal {
             Refusal::new(Kind::Unavailable, "MongoDB is not reachable")
         }
         Fault::HistoryLost | Fault::Refused(_) => Refusal::new(Kind::RefusedByMongo, message(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_log_is_told_of_an_error_quotes_no_document() {
+        let told = json!({ "code": 121, "codeName": "DocumentValidationFailure", "errmsg": "dup key: { name: 'ada' }" });
+        let write = serde_json::from_value(told.clone()).map(WriteFailure::WriteError).expect("an error");
+        let command = serde_json::from_value(told).map(ErrorKind::Command).expect("an error");
+        assert_eq!(unquoted(&ErrorKind::Write(write).into()), "MongoDB refuses the write, error 121");
+        assert_eq!(unquoted(&command.into()), "MongoDB answers 121 DocumentValidationFailure");
+    }
+
+    #[test]
+    fn the_codes_that_pass_are_listed_once_in_their_order() {
+        assert!(PASSING.is_sorted_by(|one, next| one < next), "{PASSING:?}");
     }
 }

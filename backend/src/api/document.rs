@@ -75,7 +75,7 @@ fn write_refused(visibility: &Visibility, error: &Error) -> Refusal {
             Refusal::new(Kind::Conflict, "the _id or another unique value is taken by another document")
         }
         Some(code) if mongo::fault(error) != Fault::Unreachable => {
-            tracing::info!(%error, "a write is refused");
+            tracing::info!(error = mongo::unquoted(error), "a write is refused");
             Refusal::new(Kind::RefusedByMongo, format!("MongoDB refuses the write, error {code}"))
         }
         _ => refused(error),
@@ -145,8 +145,8 @@ async fn read(
         .map_err(|error| refused(&error))?
         .ok_or_else(no_document)?;
     let mut body = String::new();
-    write_document(&mut body, &found, mode).map_err(|error| {
-        tracing::error!(%error, "a document is no valid BSON");
+    write_document(&mut body, &found, mode).map_err(|_| {
+        tracing::error!("a document is no valid BSON");
         Refusal::new(Kind::Internal, "the document is no valid BSON")
     })?;
     let response = answer::json(body);

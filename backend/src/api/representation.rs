@@ -56,8 +56,8 @@ pub struct Listing<'a> {
 impl Listing<'_> {
     /// The response.
     pub fn response(&self, representation: Representation, mode: JsonMode) -> Result<Response, Refusal> {
-        let body = self.json(representation, mode).map_err(|error| {
-            tracing::error!(%error, "a document is no valid BSON");
+        let body = self.json(representation, mode).map_err(|_| {
+            tracing::error!("a document is no valid BSON");
             Refusal::new(Kind::Internal, "a document is no valid BSON")
         })?;
         let media_type = match representation {
