@@ -117,6 +117,10 @@ impl Default for MongoConfig {
     }
 }
 
+/// Clients take a line on which nothing comes for 60 s for a dead one: a keepalive, which comes with the ping, has to be
+/// there before.
+const MAX_PING_SECONDS: u64 = 50;
+
 /// `limits.*`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -155,7 +159,7 @@ pub struct Limits {
     pub replay_bytes: usize,
     /// Bytes of one message that a client sends.
     pub message_bytes: usize,
-    /// Seconds between two pings.
+    /// Seconds between two pings; at most 50: clients take a line that is silent for 60 s for a dead one.
     pub ping_seconds: u64,
     /// Seconds in which a client answers a ping before it counts as gone.
     pub pong_seconds: u64,
@@ -217,7 +221,7 @@ impl Limits {
             Ok(())
         };
         let bytes = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
-        let at_most = |key: &str, value: usize, most: usize| {
+        let at_most = |key: &str, value: u64, most: u64| {
             if value > most {
                 return Err(ConfigError(format!("limits.{key} is {value}, expected at most {most}")));
             }
@@ -234,9 +238,9 @@ impl Limits {
         }
         at_least("url-bytes", bytes(self.url_bytes), 256)?;
         // Clients and hops in between count on no more.
-        at_most("url-bytes", self.url_bytes, MAX_URL_BYTES)?;
+        at_most("url-bytes", bytes(self.url_bytes), bytes(MAX_URL_BYTES))?;
         at_least("avars-bytes", bytes(self.avars_bytes), 2)?;
-        at_most("avars-bytes", self.avars_bytes, MAX_AVARS_BYTES)?;
+        at_most("avars-bytes", bytes(self.avars_bytes), bytes(MAX_AVARS_BYTES))?;
         at_least("body-timeout-ms", self.body_timeout_ms, 100)?;
         at_least("header-timeout-ms", self.header_timeout_ms, 100)?;
         // hyper's buffer cannot be smaller.
@@ -244,6 +248,7 @@ impl Limits {
         at_least("queue-bytes", bytes(self.queue_bytes), 1024)?;
         at_least("message-bytes", bytes(self.message_bytes), 125)?;
         at_least("ping-seconds", self.ping_seconds, 1)?;
+        at_most("ping-seconds", self.ping_seconds, MAX_PING_SECONDS)?;
         at_least("pong-seconds", self.pong_seconds, 1)
     }
 }
@@ -483,6 +488,7 @@ mod tests {
             ("[limits]\nping = 1", "limits.ping: unknown field `ping`, expected one of `connections`"),
             ("[limits]\nping-seconds = 'x'", "limits.ping-seconds: invalid type: string \"x\", expected u64"),
             ("[limits]\nping-seconds = 0", "limits.ping-seconds is 0, expected at least 1"),
+            ("[limits]\nping-seconds = 51", "limits.ping-seconds is 51, expected at most 50"),
             (
                 "listen = '127.0.0.1:9180'\nadmin.listen = '127.0.0.1:9180'",
                 "admin.listen has the port of listen, 127.0.0.1:9180, expected a port of its own",

@@ -12,7 +12,7 @@ use crate::process::{on_path, run, say};
 use crate::workspace;
 
 /// The packages need this; older ones fail with a message that says nothing of it.
-const OLDEST_NODE: u32 = 20;
+const OLDEST_NODE: (u32, u32) = (20, 3);
 
 /// Installs the packages of the root.
 pub fn install() -> Result<()> {
@@ -78,12 +78,35 @@ pub fn program(name: &str) -> Result<PathBuf> {
 }
 
 fn check_node() -> Result<()> {
-    let remedy = format!("install Node.js {OLDEST_NODE} or newer, with npm");
+    let remedy = format!("install Node.js {}.{} or newer, with npm", OLDEST_NODE.0, OLDEST_NODE.1);
     ensure!(on_path("npm").is_some(), "npm is not on PATH: {remedy}");
     let version = crate::process::output("node --version", Command::new("node").arg("--version"))
         .with_context(|| remedy.clone())?;
-    let major =
-        version.trim().trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());
-    ensure!(major.is_some_and(|major| major >= OLDEST_NODE), "node is {}: {remedy}", version.trim());
+    ensure!(is_new_enough(version.trim()), "node is {}: {remedy}", version.trim());
     Ok(())
+}
+
+/// Judges what `node --version` says, such as `v20.3.0`.
+fn is_new_enough(version: &str) -> bool {
+    let mut numbers = version.trim_start_matches('v').split('.').map(str::parse);
+    matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= OLDEST_NODE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_accepted_from_the_version_on_that_the_packages_name() {
+        let (major, minor) = OLDEST_NODE;
+        for folder in [workspace::root().to_path_buf(), client()] {
+            let manifest = fs::read_to_string(folder.join("package.json")).unwrap();
+            assert!(manifest.contains(&format!("\"node\": \">={major}.{minor}.0\"")), "{manifest}");
+        }
+        for (version, expected) in
+            [("v20.2.0", false), ("v20.3.0", true), ("v22.0.0", true), ("v9.99.0", false), ("nightly", false)]
+        {
+            assert_eq!(is_new_enough(version), expected, "{version}");
+        }
+    }
 }

@@ -179,7 +179,7 @@ async fn a_thousand_bindings_of_one_user_are_refused_behind_the_first_hundred() 
             ("upgrades-per-second-per-address", "10000"),
             ("connections-per-address", "10000"),
             // The sockets are held and not read: on a busy machine the thousand take longer than a ping has for its answer.
-            ("ping-seconds", "600"),
+            ("pong-seconds", "600"),
         ];
         let node = Node::guarded("bindings", &limits).await;
         let of = |user: &str, n: u32| {

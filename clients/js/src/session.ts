@@ -22,7 +22,7 @@ export type State =
 const BUFFER = 4 * 1024 * 1024;
 /** A token that takes longer will not come; a handshake that takes longer has met a network that swallows packets. */
 const OPENS_WITHIN = 15_000;
-/** The server says something every 25 s. */
+/** The server says something every 25 s, or as configured, but at least every 50 s. */
 const SILENCE = 60_000;
 /** After a sleep, what waits in the socket is read within this time. */
 const GRACE = 2_000;
