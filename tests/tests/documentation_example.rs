@@ -1,9 +1,11 @@
 //! The example of the documentation, as it stands there, and where it may be addressed.
 
 use http::StatusCode;
+use parts::{chromium, npm, workspace};
 use serde_json::{Value, json};
 use tailrace_tests::database::json as body_of;
 use tailrace_tests::{Database, Front, both_fronts};
+use tokio::process::Command;
 
 /// In the spelling that RESTHeart's documentation uses, and in the plain one.
 const ESCAPED: &str = r#"{"streams": [
@@ -98,7 +100,26 @@ async fn streams_is_matched_in_any_letter_case_and_the_name_exactly(front: Front
     assert_eq!(database.refused("messages/_streams/ALL").await.status, StatusCode::NOT_FOUND);
 }
 
+async fn the_page_of_the_readme_shows_what_is_written(front: Front) {
+    npm::install().expect("playwright-core is installed");
+    npm::build_client().expect("the client is built");
+    let database = front.database().await;
+    database.put("messages", PLAIN).await;
+    let page = Command::new("node")
+        .arg("tests/browser/readme.mjs")
+        .current_dir(workspace::root())
+        .env("TAILRACE_API_URL", format!("{}/{}", database.server, database.name))
+        .env("TAILRACE_CHROMIUM", chromium::find().expect("a Chromium"))
+        .kill_on_drop(true)
+        .output()
+        .await
+        .expect("node runs");
+    let [said, failed] = [page.stdout, page.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert_eq!(said.trim(), "shown", "{failed}");
+}
+
 both_fronts!(
+    the_page_of_the_readme_shows_what_is_written,
     the_example_works_in_the_escaped_spelling,
     the_example_works_in_the_plain_spelling,
     the_streams_of_a_collection_are_listed_with_what_they_need,
