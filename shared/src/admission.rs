@@ -109,7 +109,8 @@ fn check_snapshot(wanted: &Wanted, definition: &Definition) -> Result<(), Refusa
     Err(Refusal::new(Kind::BadRequest, message))
 }
 
-/// Whether an `EventSource` that comes back must stop: it does so at 204 alone, and would return to a 404 for ever.
+/// Whether who comes back to an event stream must stop. A browser's `EventSource` does so at any status but 200 (WHATWG HTML,
+/// "Server-sent events"); clients that are not the browser's would return to a 404 for ever, and stop at 204.
 pub fn stops_event_source(head: &Head, refusal: &Refusal) -> bool {
     head.wants_event_stream()
         && head.headers.contains_key("last-event-id")
