@@ -2,6 +2,8 @@
 
 use bson::doc;
 use parts::backend::{self, Profile};
+use parts::workspace;
+use serde_json::Value;
 use tailrace_tests::{Database, Front, front::addresses, until};
 
 const STREAMS: &str = r#"{"streams": [
@@ -79,6 +81,43 @@ async fn a_shared_stream_is_told_with_its_stages_and_the_way_to_its_clients() {
         assert_eq!(lines.last().map(String::as_str), Some(index));
         two_clients_have(&database, stream, 1).await;
     }
+}
+
+/// What lies between two marks.
+fn between<'a>(text: &'a str, begin: &str, end: &str) -> &'a str {
+    let (_, text) = text.split_once(begin).expect("the begin");
+    text.split_once(end).expect("the end").0
+}
+
+#[tokio::test]
+async fn the_example_of_the_documentation_is_told_as_it_stands_there_and_shares_its_cursor() {
+    let page = include_str!("../../docs/streams.md");
+    let metadata = between(page, "/tasks -d '", "'\n```");
+    let (command, told) =
+        between(page, "```console\n$ tailrace explain ", "```").split_once('\n').expect("a line");
+    let (address, avars) =
+        (command.split(' ').next().expect("an address"), between(command, "--avars '", "'"));
+
+    let scratch = workspace::scratch("explain-documentation").expect("a folder");
+    let definition = scratch.path().join("streams.json");
+    let streams = serde_json::from_str::<Value>(metadata).expect("JSON")["streams"].take();
+    std::fs::write(&definition, streams.to_string()).expect("the file");
+    let program = backend::build(Profile::Debug).expect("the program is built");
+    let output = backend::command(&program)
+        .args(["explain", address, "--avars", avars, "--definition"])
+        .arg(&definition)
+        .env("TAILRACE_MONGODB__URI", "mongodb://db/app")
+        .env("TAILRACE_AUTH__ANONYMOUS", "true")
+        .output()
+        .expect("the program runs");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), told, "{}", String::from_utf8_lossy(&output.stderr));
+
+    let database = Front::Native.database().await;
+    database.put("tasks", metadata).await;
+    let _lobby = database.connect(r#"tasks/_streams/byRoom?avars={"room":"lobby"}"#).await;
+    let since = r#"tasks/_streams/byRoom?avars={"room":"hall","since":{"$date":0}}"#;
+    let _hall = database.connect(since).await;
+    until("they share a cursor", async || database.cursors("tasks").await == 1).await;
 }
 
 #[tokio::test]
