@@ -4,8 +4,9 @@ import { adviceOf } from './close.js';
 import { Connection, type WebSocketConstructor } from './connection.js';
 import type { Delivery } from './delivery.js';
 import { ClosedError, StreamError } from './errors.js';
+import { Form } from './form.js';
 import type { Item, Position } from './item.js';
-import { PLAIN, V1, read } from './message.js';
+import { V1, read } from './message.js';
 import type { WatchOptions } from './options.js';
 import { whyRefused } from './refusal.js';
 import { watchWakes } from './wake.js';
@@ -38,6 +39,7 @@ export class Session<T> {
   #tell: (state: State) => void;
   #unwatch: () => void;
   #attempts = new Attempts();
+  #form = new Form();
   /** Ends with the attempt, or with the connection that came of it. */
   #attempt = new AbortController();
 
@@ -47,12 +49,6 @@ export class Session<T> {
   #token: string | undefined;
   /** The token that was last used is no good any more. */
   #refresh = false;
-  /** The server knows no v1. */
-  #plain = false;
-  /** The server seems to know no sub-protocols at all: none are offered. */
-  #bare = false;
-  /** Handshakes in a row that failed, though the server would accept them. */
-  #unanswered = 0;
 
   /** Behind the last item that is on its way to the consumer: where a new connection continues. */
   #position: Position | undefined;
@@ -164,12 +160,10 @@ export class Session<T> {
     const address = this.#address.socket({
       resumeAfter: this.#position,
       snapshot: this.#inSnapshot ? 'true' : undefined,
-      position: this.#plain ? 'true' : undefined,
+      position: this.#form.isPlain ? 'true' : undefined,
     });
-    // Plain stands behind v1: a server takes the first that it knows.
-    const protocols = this.#bare ? [] : [V1, PLAIN, ...(this.#token ? [`bearer.${this.#token}`] : [])];
     try {
-      this.#connection = new Connection(this.#socketType, address, protocols, {
+      this.#connection = new Connection(this.#socketType, address, this.#form.offers(token), {
         opened: (protocol) => this.#opened(protocol),
         said: (text) => this.#said(text),
         closed: (wasOpen, code, reason) => void (wasOpen ? this.#closed(code, reason) : this.#refused(address)),
@@ -194,15 +188,15 @@ export class Session<T> {
   #opened(protocol: string): void {
     clearTimeout(this.#timer);
     this.#refresh = false;
-    const knewPlain = this.#plain;
-    this.#plain = protocol !== V1;
-    if (this.#plain && this.#options.snapshot) {
+    const isAsAsked = this.#form.opened(protocol);
+    const { isPlain } = this.#form;
+    if (isPlain && this.#options.snapshot) {
       return this.close(new StreamError(`a snapshot needs ${V1}, which the server does not speak`));
     }
     // This connection did not ask for positions; nothing was taken from it yet.
-    if (this.#plain && !knewPlain) return this.#again();
+    if (!isAsAsked) return this.#again();
     this.#attempts.opened();
-    if (this.#plain) this.#ready(undefined);
+    if (isPlain) this.#ready(undefined);
   }
 
   #ready(position: Position | undefined): void {
@@ -221,7 +215,7 @@ export class Session<T> {
   #said(text: string): void {
     let message;
     try {
-      message = read<T>(text, this.#plain);
+      message = read<T>(text, this.#form.isPlain);
     } catch {
       return this.#failed(new StreamError('the server sent what is no JSON'));
     }
@@ -306,8 +300,7 @@ export class Session<T> {
 
   #closed(code: number, reason: string): void {
     const error = new ClosedError(code, reason);
-    this.#bare = false;
-    this.#unanswered = 0;
+    this.#form.closed();
     const advice = adviceOf(code);
     // The same token would only be refused. A cookie may be another one by now, and the server judges it.
     if (advice === 'stop' || (advice === 'refresh' && typeof this.#options.token === 'string')) return this.close(error);
@@ -331,9 +324,7 @@ export class Session<T> {
     if (this.#connection !== connection) return;
     if (!refusal) return this.#failed(new StreamError('the server cannot be reached'));
     if (refusal === 'accepted') {
-      // It is back by now; or it knows no sub-protocols, and a browser ends a handshake that leaves its offer unanswered.
-      // A token and a snapshot could not be had without them.
-      this.#bare = ++this.#unanswered % 2 === 0 && !this.#token && !this.#options.snapshot;
+      this.#form.failed(!!this.#token || !!this.#options.snapshot);
       return this.#failed(new StreamError('the handshake failed'));
     }
     const { error, isFinal } = refusal;
@@ -363,7 +354,7 @@ export class Session<T> {
 
   #checkSilence(): void {
     const connection = this.#connection;
-    if (connection?.isOpen && !this.#plain && Date.now() - connection.heard > SILENCE) this.#again();
+    if (connection?.isOpen && !this.#form.isPlain && Date.now() - connection.heard > SILENCE) this.#again();
   }
 
   #woke(slept: number): void {
@@ -372,7 +363,7 @@ export class Session<T> {
     // What was asked for before a sleep is not answered any more.
     if (slept > 0 && this.#state.name === 'connecting' && !connection?.isOpen) return this.#again();
     if (connection?.isOpen) {
-      if (!this.#plain) setTimeout(() => this.#connection === connection && this.#checkSilence(), GRACE);
+      if (!this.#form.isPlain) setTimeout(() => this.#connection === connection && this.#checkSilence(), GRACE);
       else if (slept > LONG_SLEEP) this.#again();
     }
   }
