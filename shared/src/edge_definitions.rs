@@ -224,31 +224,48 @@ impl<T> Cached<T> {
     /// Whether it may refuse a request that arrived at `arrived`; if not, it is to be fetched again first.
     ///
     /// Data that was fetched since the request arrived may. That of the last second may only while the budget for
-    /// fetching is spent: what was created within that second would be refused.
-    pub fn may_refuse(&self, arrived: u64, now: u64, budget: &mut Budget) -> bool {
-        self.fetched >= arrived || (now.saturating_sub(self.fetched) <= REFUSES_UP_TO && !budget.spend(now))
+    /// fetching is spent, which `spent` tells: what was created within that second would be refused.
+    pub fn may_refuse(&self, arrived: u64, now: u64, spent: impl FnOnce() -> bool) -> bool {
+        self.fetched >= arrived || (now.saturating_sub(self.fetched) <= REFUSES_UP_TO && spent())
     }
 }
 
-/// How often the data of one subject may be fetched for the sake of refusals, so that a flood of requests that are all
-/// refused is no flood for the backend.
-#[derive(Clone, Copy, Debug, Default)]
+/// How often data may be fetched in a second, so that a flood of requests that are all refused is no flood for the backend.
+#[derive(Clone, Copy, Debug)]
 pub struct Budget {
+    per_second: u32,
     second: u64,
     spent: u32,
 }
 
 impl Budget {
-    /// Fetches in one second.
-    const PER_SECOND: u32 = 20;
+    /// For the data of one subject, for the sake of refusals.
+    pub const fn of_refusals() -> Self {
+        Self::new(20)
+    }
 
-    fn spend(&mut self, now: u64) -> bool {
+    /// For the data of all collections that are not known to declare a stream: whoever invents names has as many as he likes.
+    pub const fn of_unknown_collections() -> Self {
+        Self::new(100)
+    }
+
+    const fn new(per_second: u32) -> Self {
+        Self { per_second, second: 0, spent: 0 }
+    }
+
+    /// Takes a fetch; whether there was one. `now` is in milliseconds.
+    pub fn spend(&mut self, now: u64) -> bool {
         let second = now / 1_000;
         if self.second != second {
-            *self = Self { second, spent: 0 };
+            *self = Self { second, ..Self::new(self.per_second) };
         }
-        self.spent += 1;
-        self.spent <= Self::PER_SECOND
+        self.spent = self.spent.saturating_add(1);
+        self.spent <= self.per_second
+    }
+
+    /// Whether there is none left in this second.
+    pub fn is_spent(&self, now: u64) -> bool {
+        self.second == now / 1_000 && self.spent >= self.per_second
     }
 }
 
@@ -329,23 +346,33 @@ mod tests {
 
     #[test]
     fn data_from_before_a_request_does_not_refuse_it_but_lets_it_pass() {
-        let mut budget = Budget::default();
+        let left = || false;
         let cached = Cached::new((), 5_000);
-        assert!(cached.may_refuse(5_000, 5_100, &mut budget));
-        assert!(!cached.may_refuse(5_001, 5_100, &mut budget), "it may have been created in between");
+        assert!(cached.may_refuse(5_000, 5_100, left));
+        assert!(!cached.may_refuse(5_001, 5_100, left), "it may have been created in between");
         assert!(cached.may_pass(65_000));
         assert!(!cached.may_pass(65_001));
         let stored = Cached::from_store((), 9_000);
-        assert!(stored.may_pass(9_000) && !stored.may_refuse(9_000, 9_000, &mut budget));
+        assert!(stored.may_pass(9_000) && !stored.may_refuse(9_000, 9_000, left));
     }
 
     #[test]
     fn a_flood_of_refusals_is_no_flood_of_fetches_and_even_then_only_the_last_second_refuses() {
-        let mut budget = Budget::default();
+        let mut budget = Budget::of_refusals();
         let cached = Cached::new((), 5_000);
-        let fetches = (0..1_000).filter(|_| !cached.may_refuse(5_500, 5_500, &mut budget)).count();
+        let fetches =
+            (0..1_000).filter(|_| !cached.may_refuse(5_500, 5_500, || !budget.spend(5_500))).count();
         assert_eq!(fetches, 20);
-        assert!(!cached.may_refuse(6_001, 6_001, &mut budget));
+        assert!(!cached.may_refuse(6_001, 6_001, || !budget.spend(6_001)));
+    }
+
+    #[test]
+    fn a_budget_that_is_spent_says_so_until_the_second_is_over() {
+        let mut budget = Budget::of_unknown_collections();
+        assert!(!budget.is_spent(5_999));
+        assert_eq!((0..1_000).filter(|_| budget.spend(5_999)).count(), 100);
+        assert!(budget.is_spent(5_999) && !budget.is_spent(6_000));
+        assert!(budget.spend(6_000));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bson::{Document, doc};
+use futures_util::{StreamExt as _, stream};
 use http::{Method, StatusCode};
 use parts::backend::Backend;
 use parts::deployment::{guarded_backend, guarded_worker, open_backend, open_worker};
@@ -10,6 +11,7 @@ use parts::worker::{self, Worker};
 use serde_json::json;
 use shared::refusal::Kind;
 use tailrace_tests::front::{addresses, bounded};
+use tailrace_tests::ruled::{ADMIN, admin};
 use tailrace_tests::witness::Witness;
 use tailrace_tests::{Database, EventSource, Front, Request, WebSocket, refusal, token};
 
@@ -71,6 +73,66 @@ async fn a_refused_stream_never_reaches_the_backend() {
         let open = ask("log/_streams/all").bearer(&good);
         WebSocket::open(&worker.url(), open).await.expect("a good request").close().await;
         assert_eq!(witness.upgrades(), 1);
+    })
+    .await;
+}
+
+/// What of a witness went to find out about collections of a database.
+fn asked_about(witness: &Witness, database: &Database) -> usize {
+    let about = format!("/_edge/{}/", database.name);
+    witness.seen().iter().filter(|seen| seen.target.starts_with(&about)).count()
+}
+
+#[tokio::test]
+async fn nobody_makes_the_edge_ask_about_collections_that_he_may_not_follow() {
+    bounded(async {
+        let mut options = guarded_backend("invented", &addresses().await.mongodb);
+        options.config.push_str(ADMIN);
+        let backend = Backend::start(options).await.expect("a backend");
+        let witness = Witness::before(&backend.url()).await;
+        let worker = Worker::start(guarded_worker("invented", &[&witness.url])).await.expect("a worker");
+        let database = Front::Native.database().await.at(&worker.url());
+        for number in 0..10 {
+            let ask = || Request::get(database.path(&format!("invented{number}/_streams/all")));
+            let answer = refusal::of_any_kind(&worker.url(), ask()).await;
+            refusal::is(&answer, Kind::Unauthenticated, "credentials needed", "nobody");
+            let user = token::valid(&json!({ "sub": "uji", "roles": ["user"] }));
+            let answer = refusal::of_any_kind(&worker.url(), ask().bearer(&user)).await;
+            refusal::is(&answer, Kind::Forbidden, "no permission allows this", "a user");
+        }
+        assert_eq!(asked_about(&witness, &database), 0, "{:#?}", witness.seen());
+        // And who may follow it is told what there is.
+        let root = Request::get(database.path("invented/_streams/all")).bearer(&token::valid(&admin()));
+        let answer = refusal::of_any_kind(&worker.url(), root).await;
+        refusal::is(&answer, Kind::NotFound, "Change Stream does not exist", "an admin");
+        assert!(asked_about(&witness, &database) > 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn invented_collections_together_cost_the_backend_a_hundred_questions_a_second() {
+    bounded(async {
+        let backend =
+            Backend::start(open_backend("many", &addresses().await.mongodb)).await.expect("a backend");
+        let witness = Witness::before(&backend.url()).await;
+        let worker = Worker::start(open_worker("many", &[&witness.url])).await.expect("a worker");
+        let database = Front::Native.database().await.at(&worker.url());
+        database.put("log", STREAMS).await;
+        database.connect("log/_streams/all").await.close().await;
+        let began = Instant::now();
+        let ask = async |number: usize| {
+            database.send(Request::get(database.path(&format!("invented{number}/_streams/all")))).await
+        };
+        let answers: Vec<_> = stream::iter(0..1_000).map(ask).buffer_unordered(50).collect().await;
+        let seconds = began.elapsed().as_secs() + 2; // it begins and ends within one
+        let told = |status| answers.iter().filter(|answer| answer.status == status).count();
+        let (absent, refused) = (told(StatusCode::NOT_FOUND), told(StatusCode::SERVICE_UNAVAILABLE));
+        assert_eq!(absent + refused, answers.len(), "{absent} are absent, {refused} for later");
+        let asked = u64::try_from(asked_about(&witness, &database)).expect("few");
+        assert!(asked <= 100 * seconds, "{asked} questions in {seconds} s");
+        // What is there is known, and stays so.
+        database.connect("log/_streams/all").await.close().await;
     })
     .await;
 }

@@ -1,7 +1,5 @@
 //! The judgement of a request, in the order 401, 403, 404, 400, and its way on.
 
-use std::rc::Rc;
-
 use bson::DateTime;
 use http::{HeaderName, HeaderValue, Method};
 use shared::{
@@ -10,7 +8,7 @@ use shared::{
     admission::{self, stops_event_source},
     credentials::{Credentials, TokenParameter},
     identity::{Claims, Identity, Purpose, Statement},
-    name::{Namespace, StreamName},
+    name::StreamName,
     origin::Verdict,
     permission::{Grant, Mode, Question},
     refusal::{Kind, Refusal},
@@ -124,14 +122,13 @@ async fn pass(
     told: &mut Told,
 ) -> std::result::Result<web_sys::Response, Refusal> {
     let call = Call { head, caller, identity: &caller.identity, knowledge };
-    let passed = call.judge(kept, &*call.declared(kept).await?);
-    let (address, origin) = if let Ok(passed) = passed {
+    let Permitted { address, origin, .. } = if let Some(passed) = call.passes(kept).await? {
         passed
     } else {
         // What is kept may only let pass: before it refuses, all of it is judged again with what is fresh.
         let fresh = knowledge.deciding_deployment().await?;
         told.cors = fresh.origins.headers(&fresh.origins.judge(&head.headers));
-        call.judge(&fresh, &*call.deciding_declared(&fresh).await?)?
+        call.decide(&fresh).await?
     };
     if address.route == Route::Session {
         return call.session(&told.cors);
@@ -170,35 +167,37 @@ struct Call<'a> {
     knowledge: &'a Knowledge<'a>,
 }
 
+/// What the settings let pass; of a stream, its definition is still to be asked.
+struct Permitted {
+    address: Address,
+    origin: Verdict,
+    grant: Grant,
+    now: DateTime,
+}
+
 impl Call<'_> {
-    /// The collection whose definitions decide, if the request is for a stream.
-    fn namespace(&self, deployment: &Deployment) -> Option<Namespace> {
-        match deployment.mounts.resolve(&self.head.path) {
-            Ok(Address { route: Route::Stream(namespace, _), .. }) => Some(namespace),
-            _ => None,
-        }
+    /// Judges by what is kept, which may only let pass; `None` where it does not.
+    async fn passes(&self, kept: &Deployment) -> std::result::Result<Option<Permitted>, Refusal> {
+        let Ok(permitted) = self.permit(kept) else { return Ok(None) };
+        let Route::Stream(namespace, name) = &permitted.address.route else { return Ok(Some(permitted)) };
+        // Definitions are asked for on behalf of those alone who may follow the stream: names cost nothing to invent.
+        let declared = self.knowledge.declared(namespace).await?;
+        let judged = self.judge_stream(name, &permitted, &declared, kept);
+        Ok(judged.is_ok().then_some(permitted))
     }
 
-    async fn declared(&self, deployment: &Deployment) -> std::result::Result<Rc<Declared>, Refusal> {
-        match self.namespace(deployment) {
-            Some(namespace) => self.knowledge.declared(&namespace).await,
-            None => Ok(Rc::default()),
+    /// Judges by what is fresh: 403, 404, 400.
+    async fn decide(&self, fresh: &Deployment) -> std::result::Result<Permitted, Refusal> {
+        let permitted = self.permit(fresh)?;
+        if let Route::Stream(namespace, name) = &permitted.address.route {
+            let declared = self.knowledge.deciding_declared(namespace).await?;
+            self.judge_stream(name, &permitted, &declared, fresh)?;
         }
+        Ok(permitted)
     }
 
-    async fn deciding_declared(&self, deployment: &Deployment) -> std::result::Result<Rc<Declared>, Refusal> {
-        match self.namespace(deployment) {
-            Some(namespace) => self.knowledge.deciding_declared(&namespace).await,
-            None => Ok(Rc::default()),
-        }
-    }
-
-    /// Judges by the mounts and definitions at hand: 403, 404, 400.
-    fn judge(
-        &self,
-        deployment: &Deployment,
-        declared: &Declared,
-    ) -> std::result::Result<(Address, Verdict), Refusal> {
+    /// Judges by the settings at hand.
+    fn permit(&self, deployment: &Deployment) -> std::result::Result<Permitted, Refusal> {
         let origin = deployment.origins.judge(&self.head.headers);
         origin.admit()?;
         if self.caller.is_ambient() {
@@ -207,11 +206,11 @@ impl Call<'_> {
         deployment.limits.check_url(self.head)?;
         let access = &deployment.access;
         let address = deployment.mounts.resolve(&self.head.path);
+        let now = DateTime::from_millis(i64::try_from(runtime::now()).unwrap_or(i64::MAX));
         if let Ok(Address { route: Route::Tickets | Route::Session, .. }) = &address {
-            return address.map(|address| (address, origin));
+            return address.map(|address| Permitted { address, origin, grant: Grant::everything(), now });
         }
         let address = address.map_err(|refusal| access.unresolved(self.identity, refusal))?;
-        let now = DateTime::from_millis(i64::try_from(runtime::now()).unwrap_or(i64::MAX));
         let grant = access.decide(&Question {
             identity: self.identity,
             method: &self.head.method,
@@ -220,7 +219,7 @@ impl Call<'_> {
             now,
         })?;
         match &address.route {
-            Route::Stream(_, name) => self.judge_stream(name, &grant, now, declared, deployment)?,
+            Route::Stream(..) => {}
             Route::Health
             | Route::Ready
             | Route::Metrics
@@ -230,7 +229,7 @@ impl Call<'_> {
             _ if !self.knowledge.settings.passes_other_paths => return Err(no_resource()),
             _ => {}
         }
-        Ok((address, origin))
+        Ok(Permitted { address, origin, grant, now })
     }
 
     /// The cookie of a page that signs in or out. The backend never sees a token, so this is answered here.
@@ -255,12 +254,12 @@ impl Call<'_> {
     fn judge_stream(
         &self,
         name: &StreamName,
-        grant: &Grant,
-        now: DateTime,
+        permitted: &Permitted,
         declared: &Declared,
         deployment: &Deployment,
     ) -> std::result::Result<(), Refusal> {
-        let server = ServerVariables { user: self.identity.claims().map(Claims::document), now };
+        let Permitted { grant, now, .. } = permitted;
+        let server = ServerVariables { user: self.identity.claims().map(Claims::document), now: *now };
         // A plain GET goes on as well: positions, and what MongoDB says of values, the backend alone can judge.
         admission::judge(self.head, declared.as_ref(), name, grant, &server, deployment.operators)?;
         grant.limits.of_request(deployment.limits).check_variables(self.head)

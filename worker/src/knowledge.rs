@@ -59,6 +59,8 @@ struct Entry<T> {
 thread_local! {
     static DEPLOYMENT: RefCell<Option<Entry<Deployment>>> = const { RefCell::new(None) };
     static COLLECTIONS: RefCell<HashMap<Namespace, Entry<Declared>>> = RefCell::default();
+    // For all collections together that are not known to declare a stream.
+    static UNKNOWN: RefCell<Budget> = const { RefCell::new(Budget::of_unknown_collections()) };
 }
 
 /// How the edge asks: for one request, which arrived at a moment of its own.
@@ -95,7 +97,8 @@ impl Knowledge<'_> {
     pub(crate) async fn deciding_deployment(&self) -> Result<Rc<Deployment>, Refusal> {
         let deciding = DEPLOYMENT.with_borrow_mut(|entry| {
             let Entry { cached, budget } = entry.as_mut()?;
-            cached.may_refuse(self.arrived, runtime::now(), budget).then(|| cached.data().clone())
+            let now = runtime::now();
+            cached.may_refuse(self.arrived, now, || !budget.spend(now)).then(|| cached.data().clone())
         });
         match deciding {
             Some(deciding) => Ok(deciding),
@@ -134,7 +137,12 @@ impl Knowledge<'_> {
     pub(crate) async fn deciding_declared(&self, namespace: &Namespace) -> Result<Rc<Declared>, Refusal> {
         let deciding = COLLECTIONS.with_borrow_mut(|collections| {
             let Entry { cached, budget } = collections.get_mut(namespace)?;
-            cached.may_refuse(self.arrived, runtime::now(), budget).then(|| cached.data().clone())
+            let now = runtime::now();
+            let spent = || match cached.data().as_ref() {
+                Some(_) => !budget.spend(now),
+                None => UNKNOWN.with_borrow(|budget| budget.is_spent(now)),
+            };
+            cached.may_refuse(self.arrived, now, spent).then(|| cached.data().clone())
         });
         match deciding {
             Some(deciding) => Ok(deciding),
@@ -143,6 +151,12 @@ impl Knowledge<'_> {
     }
 
     async fn fresh_declared(&self, namespace: &Namespace) -> Result<Rc<Declared>, Refusal> {
+        let is_known = COLLECTIONS.with_borrow(|collections| {
+            collections.get(namespace).is_some_and(|entry| entry.cached.data().is_some())
+        });
+        if !is_known && !UNKNOWN.with_borrow_mut(|budget| budget.spend(runtime::now())) {
+            return Err(Refusal::new(Kind::Unavailable, "too many collections are asked for at this edge"));
+        }
         let subject = Subject::Collection(namespace.clone());
         let (signed, began) = self.fetch(&subject, &namespace.to_string()).await?;
         let declared = Rc::new(self.read_declared(namespace, &signed).map_err(|fault| misread(&fault))?);
@@ -259,7 +273,7 @@ fn misread(fault: &str) -> Refusal {
 
 fn keep_deployment(cached: Cached<Rc<Deployment>>) {
     DEPLOYMENT.with_borrow_mut(|entry| {
-        let budget = entry.as_ref().map(|entry| entry.budget).unwrap_or_default();
+        let budget = entry.as_ref().map_or(Budget::of_refusals(), |entry| entry.budget);
         *entry = Some(Entry { cached, budget });
     });
 }
@@ -268,12 +282,13 @@ fn keep_declared(namespace: &Namespace, cached: Cached<Rc<Declared>>) {
     COLLECTIONS.with_borrow_mut(|collections| {
         if collections.len() >= MOST && !collections.contains_key(namespace) {
             let now = runtime::now();
-            collections.retain(|_, entry| entry.cached.may_pass(now));
+            // Names that somebody invents put out nothing that is there.
+            collections.retain(|_, entry| entry.cached.may_pass(now) && entry.cached.data().is_some());
             if collections.len() >= MOST {
                 collections.clear();
             }
         }
-        let budget = collections.get(namespace).map(|entry| entry.budget).unwrap_or_default();
+        let budget = collections.get(namespace).map_or(Budget::of_refusals(), |entry| entry.budget);
         collections.insert(namespace.clone(), Entry { cached, budget });
     });
 }
