@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{
-    HeaderMap, HeaderName,
+    HeaderMap, HeaderName, HeaderValue,
     header::{AUTHORIZATION, COOKIE},
 };
 use percent_encoding::percent_decode_str;
@@ -128,7 +128,10 @@ impl Credentials {
         {
             return presented(Self::Token(token));
         }
-        let cookie = |name: &&str| cookies(headers).find(|(given, _)| given == name);
+        let cookie = |name: &&'static str| {
+            let (_, value) = cookies(headers).find(|(given, _)| *given == name.as_bytes())?;
+            Some((*name, value))
+        };
         match COOKIES.iter().find_map(cookie) {
             Some((name, value)) => Self::of_cookie(name, value).map(Some),
             None => Ok(None),
@@ -151,7 +154,9 @@ impl Credentials {
     }
 
     /// Our own cookie holds a token. RESTHeart's holds what would stand in `Authorization`, with an underscore.
-    fn of_cookie(name: &str, value: &str) -> Result<Presented, Refusal> {
+    fn of_cookie(name: &str, value: &[u8]) -> Result<Presented, Refusal> {
+        let none = || refused(&format!("cookie {name} holds no credentials"));
+        let value = std::str::from_utf8(value).map_err(|_| none())?;
         let value = percent_decode_str(value.trim_matches('"')).decode_utf8_lossy();
         let credentials = match value.split_once('_') {
             _ if name == OWN_COOKIE && !value.is_empty() => Self::Token(value.into_owned()),
@@ -159,7 +164,7 @@ impl Credentials {
                 Self::Token(token.to_owned())
             }
             Some(("Basic", basic)) if name != OWN_COOKIE => Self::Basic(Basic::parse(basic)?),
-            _ => return Err(refused(&format!("cookie {name} holds no credentials"))),
+            _ => return Err(none()),
         };
         Ok(Presented { credentials, ambient: true })
     }
@@ -231,12 +236,12 @@ pub fn strip(
     if let Some(rest) = rest {
         headers.insert(http::header::SEC_WEBSOCKET_PROTOCOL, rest);
     }
-    let kept: Vec<String> = cookies(headers)
-        .filter(|(name, _)| !COOKIES.contains(name))
-        .map(|(name, value)| format!("{name}={value}"))
+    let kept: Vec<_> = cookies(headers)
+        .filter(|(name, _)| !COOKIES.iter().any(|ours| ours.as_bytes() == *name))
+        .map(|(name, value)| [name, value].join(&b'='))
         .collect();
     headers.remove(COOKIE);
-    if let Ok(kept) = kept.join("; ").parse::<http::HeaderValue>()
+    if let Ok(kept) = HeaderValue::from_bytes(&kept.join(&b"; "[..]))
         && !kept.is_empty()
     {
         headers.insert(COOKIE, kept);
@@ -251,13 +256,15 @@ fn parameters(query: &str) -> impl Iterator<Item = (String, &str)> {
     })
 }
 
-fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
-    headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
+/// Names and values, as bytes: a cookie of somebody else's may hold any, and hides none that stands beside it.
+fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    headers.get_all(COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';')).filter_map(
+        |pair| {
+            let pair = pair.trim_ascii();
+            let end = pair.iter().position(|byte| *byte == b'=')?;
+            Some((&pair[..end], &pair[end + 1..]))
+        },
+    )
 }
 
 #[cfg(test)]
@@ -377,6 +384,20 @@ mod tests {
     fn two_authorizations_are_401() {
         let twice = [("authorization", "Bearer a"), ("authorization", "Bearer b")];
         assert_eq!(shown(&twice, None), Err("401 Authorization given twice, expected one".into()));
+    }
+
+    #[test]
+    fn a_cookie_that_is_no_text_hides_none_beside_it_and_is_passed_on_as_it_is() {
+        let foreign = b"name=J\xF6rg; __Host-tailrace=d; city=K\xC3\xB6ln; rh_auth=Bearer_\xF6";
+        let mut sent: HeaderMap = [(COOKIE, HeaderValue::from_bytes(foreign).unwrap())].into_iter().collect();
+        let token = Credentials::Token("d".into());
+        let presented = Presented { credentials: token, ambient: true };
+        assert_eq!(Credentials::of(&sent, None, None), Ok(Some(presented)));
+        strip(&mut sent, None, None, &HeaderName::from_static("tailrace-identity"));
+        assert_eq!(sent[COOKIE], HeaderValue::from_bytes(b"name=J\xF6rg; city=K\xC3\xB6ln").unwrap());
+        let ours = HeaderValue::from_bytes(b"__Host-tailrace=\xF6").unwrap();
+        let refusal = Credentials::of(&[(COOKIE, ours)].into_iter().collect(), None, None).unwrap_err();
+        assert_eq!(refusal.to_string(), "401 cookie __Host-tailrace holds no credentials");
     }
 
     #[test]

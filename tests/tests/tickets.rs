@@ -215,6 +215,11 @@ async fn a_cookie_signs_in_the_pages_of_the_service_itself(front: Front) {
         WebSocket::open(&database.server, ask().header("origin", own.clone())).await.expect("own");
     database.at(front.open().await).post("log", r#"{"owner": "uji"}"#).await;
     assert_eq!(socket.event().await["fullDocument"]["owner"], "uji");
+    // A cookie of somebody else's that is no ASCII hides none.
+    let beside = with(&database, "mine", "").header("cookie", format!("name=Jörg; {pair}; city=Köln"));
+    let accepted = database.send(beside.header("origin", own.clone())).await;
+    assert_eq!(accepted.status, StatusCode::BAD_REQUEST, "{}", accepted.text());
+    assert!(accepted.text().contains("Change Stream requires"), "{}", accepted.text());
     let missing = "origin missing, expected one that is allowed beside a cookie or a password";
     let absent = WebSocket::open(&database.server, ask()).await.expect_err("no Origin");
     refusal::is(&absent, Kind::Forbidden, missing, "absent");

@@ -32,7 +32,7 @@ pub(crate) fn random() -> Result<[u8; 16], JsValue> {
     Ok(bytes)
 }
 
-/// A request's head. Header values that are no text are left out.
+/// A request's head. Header values are in UTF-8, whatever the client's bytes were: the runtime has read them.
 pub(crate) fn head(request: &web_sys::Request) -> Head {
     let url = request.url();
     let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
@@ -47,7 +47,7 @@ pub(crate) fn head(request: &web_sys::Request) -> Head {
         let entry: js_sys::Array = entry.unchecked_into();
         let text = |index| entry.get(index).as_string().unwrap_or_default();
         let name = HeaderName::from_bytes(text(0).as_bytes());
-        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(&text(1))) {
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(text(1).as_bytes())) {
             headers.append(name, value);
         }
     }

@@ -162,7 +162,7 @@ pub(crate) fn without_credentials(
     let mut kept = head.headers.clone();
     let query = credentials::strip(&mut kept, head.query.as_deref(), parameter, &identity::HEADER);
     for name in ["authorization", identity::HEADER.as_str(), "cookie", "sec-websocket-protocol"] {
-        match kept.get(name).and_then(|value| value.to_str().ok()) {
+        match kept.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok()) {
             Some(value) => headers.set(name, value)?,
             None => headers.delete(name)?,
         }
