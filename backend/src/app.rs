@@ -17,6 +17,7 @@ use shared::{
     origin::{Origins, Verdict},
     refusal::{Kind, Refusal},
     request::Head,
+    session_cookie,
 };
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
@@ -216,6 +217,12 @@ impl App {
         if asks_for_stream && !from_edge {
             // Before anything is computed: a signature costs more than this.
             self.count_request(head.peer).await?;
+        }
+        if let Ok(address) = &address
+            && !self.authenticator.is_for_edge_only()
+            && session_cookie::signs_out(head, &address.route, verdict)
+        {
+            return Ok(sign_in::signed_out());
         }
         // Who calls is judged first, so that nobody else learns what exists.
         let path = address.as_ref().ok().map(|address| address.canonical.as_str());

@@ -1,10 +1,13 @@
 //! Our own cookie: a token kept by the browser, where no script can read it.
 
-use http::HeaderValue;
+use http::{HeaderValue, Method};
 
 use crate::{
+    address::Route,
     credentials::{Credentials, OWN_COOKIE, Presented},
+    origin::Verdict,
     refusal::{Kind, Refusal},
+    request::Head,
 };
 
 /// The longest token that fits: browsers take cookies of 4096 bytes, name and attributes included (RFC 6265, section 6.1).
@@ -24,6 +27,12 @@ pub fn set(presented: &Presented, session_end: u64, now: u64) -> Result<HeaderVa
     let seconds = session_end.saturating_sub(now);
     let cookie = format!("{OWN_COOKIE}={token}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Lax");
     HeaderValue::try_from(cookie).map_err(|_| bad("token is not ASCII"))
+}
+
+/// Whether a page signs out that may. Its cookie is not judged: a bad one would never go, as no script can reach it.
+pub fn signs_out(head: &Head, route: &Route, origin: &Verdict) -> bool {
+    let may = origin.admit().is_ok() && origin.admit_ambient(head).is_ok();
+    *route == Route::Session && head.method == Method::DELETE && may
 }
 
 /// `Set-Cookie` for a page that signs out.
@@ -63,5 +72,21 @@ mod tests {
             let refusal = set(&Presented { credentials, ambient }, 1600, 1000).unwrap_err();
             assert_eq!(refusal.to_string(), message);
         }
+    }
+
+    #[test]
+    fn only_a_page_that_may_signs_out_unjudged() {
+        let by = |method: Method, route: Route, origin: &Verdict| {
+            let path = String::new();
+            let head = Head { method, path, query: None, headers: http::HeaderMap::new(), peer: None };
+            signs_out(&head, &route, origin)
+        };
+        assert!(by(Method::DELETE, Route::Session, &Verdict::Own));
+        assert!(by(Method::DELETE, Route::Session, &Verdict::Listed("https://app.example".into())));
+        for origin in [Verdict::Absent, Verdict::Any, Verdict::Foreign] {
+            assert!(!by(Method::DELETE, Route::Session, &origin), "{origin:?}");
+        }
+        assert!(!by(Method::POST, Route::Session, &Verdict::Own));
+        assert!(!by(Method::DELETE, Route::Tickets, &Verdict::Own));
     }
 }

@@ -70,6 +70,11 @@ impl Witness {
         Self::start(Behaviour::Silent).await
     }
 
+    /// From now on it hands everything on to another backend.
+    pub fn turns_to(&self, backend: &str) {
+        self.becomes(Behaviour::Passes(backend.trim_start_matches("http://").to_owned()));
+    }
+
     /// From now on it accepts connections and says nothing.
     pub fn falls_silent(&self) {
         self.becomes(Behaviour::Silent);

@@ -137,6 +137,36 @@ async fn invented_collections_together_cost_the_backend_a_hundred_questions_a_se
     .await;
 }
 
+#[tokio::test]
+async fn credentials_are_refused_by_settings_of_this_moment_only() {
+    bounded(async {
+        let mongodb = &addresses().await.mongodb;
+        let before = Backend::start(guarded_backend("settings", mongodb)).await.expect("a backend");
+        let options =
+            guarded_backend("newer-settings", mongodb).set("TAILRACE_AUTH__QUERY_PARAMETER", "securetoken");
+        let after = Backend::start(options).await.expect("a backend");
+        let witness = Witness::before(&before.url()).await;
+        let worker = Worker::start(guarded_worker("settings", &[&witness.url])).await.expect("a worker");
+        let database = Front::Native.database().await;
+        database.put("log", STREAMS).await;
+        let token = token::valid(&json!({ "sub": "uji" }));
+        let ask = || Request::get(database.path(&format!("log/_streams/all?securetoken={token}")));
+        let none = refusal::of_any_kind(&worker.url(), ask()).await;
+        assert_eq!(
+            none.status,
+            StatusCode::UNAUTHORIZED,
+            "it is a parameter like any other: {}",
+            none.text()
+        );
+        witness.turns_to(&after.url());
+        let opened = WebSocket::open(&worker.url(), ask()).await;
+        opened.unwrap_or_else(|refused| panic!("{}", refused.text())).close().await;
+        let shown = witness.seen().into_iter().filter(|seen| seen.target.contains(&token)).count();
+        assert_eq!(shown, 0, "the token was taken off by the settings that counted");
+    })
+    .await;
+}
+
 /// Two nodes, and a worker that knows the first alone.
 struct TwoNodes {
     _here: Backend,
@@ -304,8 +334,10 @@ async fn the_addresses_of_the_machines_do_not_exist_from_outside() {
 #[tokio::test]
 async fn who_asks_too_often_is_refused_where_a_rate_limit_is_bound() {
     bounded(async {
-        let backend =
-            Backend::start(open_backend("rate", &addresses().await.mongodb)).await.expect("a backend");
+        let page = "https://app.example";
+        let options =
+            open_backend("rate", &addresses().await.mongodb).set("TAILRACE_ORIGINS", format!("['{page}']"));
+        let backend = Backend::start(options).await.expect("a backend");
         let witness = Witness::before(&backend.url()).await;
         let options = worker::Options { rate: Some(5), ..open_worker("rate", &[&witness.url]) };
         let worker = Worker::start(options).await.expect("a worker");
@@ -330,6 +362,14 @@ async fn who_asks_too_often_is_refused_where_a_rate_limit_is_bound() {
         let stream =
             refusal::of_any_kind(&worker.url(), Request::get(database.path("log/_streams/all"))).await;
         refusal::is(&stream, Kind::TooMany, "too many requests from this address", "a stream");
+        // A page may read that, and is not counted for having asked whether it may ask.
+        let told = database.send(Request::get(database.path("log")).header("origin", page)).await;
+        refusal::is(&told, Kind::TooMany, "too many requests from this address", "a page");
+        assert_eq!(told.header("access-control-allow-origin"), page);
+        let preflight = Request::new(Method::OPTIONS, database.path("log"))
+            .header("origin", page)
+            .header("access-control-request-method", "POST");
+        assert_eq!(database.send(preflight).await.status, StatusCode::NO_CONTENT);
         let healthy = database.send(Request::get("/_health")).await;
         assert_eq!(healthy.status, StatusCode::OK, "its own health is not limited");
     })

@@ -6,9 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bson::{Document, doc};
 use http::{Method, StatusCode};
-use parts::deployment::guarded_backend;
+use parts::deployment::{guarded_backend, guarded_worker};
 use shared::refusal::Kind;
 use tailrace_tests::front::addresses;
+use tailrace_tests::ruled::ADMIN;
 use tailrace_tests::{Database, EventSource, Front, Own, Request, Response, WebSocket, both_fronts, refusal};
 use tokio::sync::OnceCell;
 
@@ -192,7 +193,35 @@ async fn who_is_changed_or_removed_is_shut_out_within_a_second(front: Front) {
     assert_eq!(stays.event().await["fullDocument"]["n"], 1);
 }
 
+/// What the edge remembers of a password is good for one refusal of a write, which it cannot repeat.
+async fn who_was_changed_writes_on_with_the_password_that_still_counts(front: Front) {
+    let people = Front::Native.database().await;
+    let mut options =
+        guarded_backend(&format!("writers-{front:?}").to_lowercase(), &addresses().await.mongodb)
+            .set("TAILRACE_AUTH__USERS_COLLECTION", format!("{}.people", people.name));
+    options.config.push_str(ADMIN);
+    let parts = Own::at(front, options, |backend| guarded_worker("writers", &[backend])).await;
+    let people = people.mongo.collection::<Document>("people");
+    let user = doc! { "_id": "root", "password": hash("secret"), "roles": ["admin"], "team": "one" };
+    people.insert_one(user).await.expect("inserted");
+    let database = front.database().await.at(&parts.server(front));
+    let write = async || {
+        let post = Request::new(Method::POST, database.path("log")).json("{}");
+        let post = post.header("authorization", format!("Basic {}", basic("root", "secret")));
+        database.send(post.header("origin", database.server.clone())).await.status
+    };
+    tailrace_tests::until("the user is known", async || write().await == StatusCode::CREATED).await;
+    let change = doc! { "$set": { "team": "another" } };
+    people.update_one(doc! { "_id": "root" }, change).await.expect("updated");
+    tailrace_tests::until("the change acts", async || {
+        write().await == StatusCode::UNAUTHORIZED || front == Front::Native
+    })
+    .await;
+    assert_eq!(write().await, StatusCode::CREATED);
+}
+
 both_fronts!(
+    who_was_changed_writes_on_with_the_password_that_still_counts,
     users_of_the_configuration_and_of_the_collection_are_user,
     a_wrong_password_and_an_unknown_user_are_one_401_that_names_basic,
     too_many_wrong_passwords_are_429_for_that_user,

@@ -1,8 +1,10 @@
 //! Who calls.
 
+use http::header::AUTHORIZATION;
 use shared::{
     credentials::{Credentials, Presented},
     identity::{Claims, Identity},
+    permission::Mode,
     refusal::{Kind, Refusal},
     request::Head,
     ticket::{self, TicketId},
@@ -37,16 +39,45 @@ impl Caller {
     }
 }
 
-/// Who sent the request: 401 for bad credentials, or for none where some are needed. `anonymous`: nobody needs some here,
-/// or the rules say what those may do who bring none.
+/// What the settings of the deployment say of a request's credentials.
+#[derive(PartialEq)]
+struct Shown {
+    presented: Option<Presented>,
+    /// Whether nobody needs some here, or the rules say what those may do who bring none.
+    anonymous: bool,
+    /// The canonical path, by which a ticket is judged; empty where the address is none.
+    path: String,
+}
+
+impl Shown {
+    fn of(head: &Head, knowledge: &Knowledge<'_>, deployment: &Deployment) -> Result<Self, Refusal> {
+        let query = head.query.as_deref();
+        let path = deployment.mounts.resolve(&head.path).map(|address| address.canonical);
+        Ok(Self {
+            presented: Credentials::of(&head.headers, query, deployment.token_parameter.as_ref())?,
+            anonymous: knowledge.settings.anonymous || matches!(deployment.access.mode, Mode::Rules(_)),
+            path: path.unwrap_or_default(),
+        })
+    }
+}
+
+/// Whether a 401 may be due to the settings of the deployment. What stands in `Authorization` counts whatever they are.
+pub(crate) fn depends_on_settings(head: &Head) -> bool {
+    !head.headers.contains_key(AUTHORIZATION)
+}
+
+/// Whether the two settings see other credentials in a request, or judge them otherwise.
+pub(crate) fn differs(head: &Head, knowledge: &Knowledge<'_>, one: &Deployment, other: &Deployment) -> bool {
+    Shown::of(head, knowledge, one) != Shown::of(head, knowledge, other)
+}
+
+/// Who sent the request: 401 for bad credentials, or for none where some are needed.
 pub(crate) async fn of(
     head: &Head,
     knowledge: &Knowledge<'_>,
     deployment: &Deployment,
-    anonymous: bool,
 ) -> Result<Caller, Refusal> {
-    let presented =
-        Credentials::of(&head.headers, head.query.as_deref(), deployment.token_parameter.as_ref())?;
+    let Shown { presented, anonymous, path } = Shown::of(head, knowledge, deployment)?;
     let (mut ticket, mut remembered) = (None, false);
     let identity = match presented.as_ref().map(|presented| &presented.credentials) {
         None if anonymous => Identity::Anonymous,
@@ -64,10 +95,8 @@ pub(crate) async fn of(
             Identity::Verified(user.claims)
         }
         Some(Credentials::Ticket(shown)) => {
-            let path = deployment.mounts.resolve(&head.path).map(|address| address.canonical);
             let settings = knowledge.settings;
             let now = runtime::now() / 1_000;
-            let path = path.unwrap_or_default();
             let (claims, id) = ticket::verify(shown, &path, &settings.keys, &settings.deployment, now)?;
             ticket = Some(id);
             Identity::Verified(claims)

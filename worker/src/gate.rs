@@ -1,5 +1,7 @@
 //! The judgement of a request, in the order 401, 403, 404, 400, and its way on.
 
+use std::rc::Rc;
+
 use bson::DateTime;
 use http::{HeaderName, HeaderValue, Method};
 use shared::{
@@ -10,7 +12,7 @@ use shared::{
     identity::{Claims, Identity, Purpose, Statement},
     name::StreamName,
     origin::Verdict,
-    permission::{Grant, Mode, Question},
+    permission::{Grant, Question},
     refusal::{Kind, Refusal},
     request::Head,
     session_cookie,
@@ -75,41 +77,77 @@ async fn judged(
     knowledge: &Knowledge<'_>,
     told: &mut Told,
 ) -> std::result::Result<web_sys::Response, Refusal> {
-    within_rate(head, env).await?;
-    // A page has to be told even that its token is bad; so what is known of origins comes first.
-    let kept = knowledge.deployment().await;
-    let known =
-        kept.as_ref().ok().map(|deployment| &deployment.origins).or(knowledge.settings.origins.as_ref());
-    if let Some(origins) = known {
+    // A page has to be told even that it asks too often, or that its token is bad: what is known of origins comes first.
+    if let Some(origins) = knowledge.remembered_origins() {
         told.cors = origins.headers(&origins.judge(&head.headers));
     }
-    if head.method == Method::OPTIONS && head.headers.contains_key("access-control-request-method") {
+    let is_preflight =
+        head.method == Method::OPTIONS && head.headers.contains_key("access-control-request-method");
+    if !is_preflight {
+        within_rate(head, env).await?;
+    }
+    let kept = knowledge.deployment().await;
+    if let Ok(kept) = &kept {
+        told.cors = kept.origins.headers(&kept.origins.judge(&head.headers));
+    }
+    if is_preflight {
         return preflight(head, &*kept?, knowledge, &mut told.cors).await;
     }
 
-    // What is not known decides nothing: 503 comes before a 401 that may be wrong.
-    let kept = match kept {
-        Ok(kept) => kept,
-        Err(unknown) => {
-            caller::check_token(head, knowledge.settings).await?;
-            return Err(unknown);
+    let mut deployment = known(kept, head, knowledge).await?;
+    told.basic = deployment.basic;
+    if signs_out(head, &deployment) {
+        return answer::with_cookie(&session_cookie::clear(), &told.cors).map_err(|_| internal());
+    }
+    let mut caller = caller::of(head, knowledge, &deployment).await;
+    if let Err(refusal) = &caller
+        && refusal.kind() == Kind::Unauthenticated
+        && caller::depends_on_settings(head)
+    {
+        // What is kept may only let pass here too.
+        let fresh = known(knowledge.deciding_deployment().await, head, knowledge).await?;
+        told.cors = fresh.origins.headers(&fresh.origins.judge(&head.headers));
+        told.basic = fresh.basic;
+        if signs_out(head, &fresh) {
+            return answer::with_cookie(&session_cookie::clear(), &told.cors).map_err(|_| internal());
         }
-    };
-    told.basic = kept.basic;
-    let anonymous = knowledge.settings.anonymous || matches!(kept.access.mode, Mode::Rules(_));
-    let caller = caller::of(head, knowledge, &kept, anonymous).await?;
-    let answer = pass(request, head, knowledge, &kept, &caller, told).await?;
+        if caller::differs(head, knowledge, &deployment, &fresh) {
+            caller = caller::of(head, knowledge, &fresh).await;
+        }
+        deployment = fresh;
+    }
+    let caller = caller?;
+    let answer = pass(request, head, knowledge, &deployment, &caller, told).await?;
     if answer.status() == 401
-        && reads(head)
         && caller.remembered
         && let Some(Credentials::Basic(basic)) = caller.presented.as_ref().map(|shown| &shown.credentials)
     {
-        // The user has changed since the password was compared: it is compared again.
+        // The user has changed since the password was compared: it is compared again. The body of a write is gone.
         users::forget(basic);
-        let caller = caller::of(head, knowledge, &kept, anonymous).await?;
-        return pass(request, head, knowledge, &kept, &caller, told).await;
+        if reads(head) {
+            let caller = caller::of(head, knowledge, &deployment).await?;
+            return pass(request, head, knowledge, &deployment, &caller, told).await;
+        }
     }
     Ok(answer)
+}
+
+/// What is not known decides nothing: 503 comes before a 401 that may be wrong. That of a bad token is not.
+async fn known(
+    deployment: std::result::Result<Rc<Deployment>, Refusal>,
+    head: &Head,
+    knowledge: &Knowledge<'_>,
+) -> std::result::Result<Rc<Deployment>, Refusal> {
+    if deployment.is_err() {
+        caller::check_token(head, knowledge.settings).await?;
+    }
+    deployment
+}
+
+fn signs_out(head: &Head, deployment: &Deployment) -> bool {
+    let address = deployment.mounts.resolve(&head.path);
+    let origin = deployment.origins.judge(&head.headers);
+    address.is_ok_and(|address| session_cookie::signs_out(head, &address.route, &origin))
 }
 
 /// Judges a request whose caller is known, and passes it on.
@@ -117,18 +155,19 @@ async fn pass(
     request: &web_sys::Request,
     head: &Head,
     knowledge: &Knowledge<'_>,
-    kept: &Deployment,
+    kept: &Rc<Deployment>,
     caller: &Caller,
     told: &mut Told,
 ) -> std::result::Result<web_sys::Response, Refusal> {
     let call = Call { head, caller, identity: &caller.identity, knowledge };
+    let mut decided = Rc::clone(kept);
     let Permitted { address, origin, .. } = if let Some(passed) = call.passes(kept).await? {
         passed
     } else {
         // What is kept may only let pass: before it refuses, all of it is judged again with what is fresh.
-        let fresh = knowledge.deciding_deployment().await?;
-        told.cors = fresh.origins.headers(&fresh.origins.judge(&head.headers));
-        call.decide(&fresh).await?
+        decided = knowledge.deciding_deployment().await?;
+        told.cors = decided.origins.headers(&decided.origins.judge(&head.headers));
+        call.decide(&decided).await?
     };
     if address.route == Route::Session {
         return call.session(&told.cors);
@@ -140,7 +179,7 @@ async fn pass(
         ambient: caller.is_ambient(),
         ticket: caller.ticket.clone(),
     };
-    forward(request, head, &statement, &address, kept.token_parameter.as_ref(), knowledge.settings).await
+    forward(request, head, &statement, &address, decided.token_parameter.as_ref(), knowledge.settings).await
 }
 
 async fn preflight(

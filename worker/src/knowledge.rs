@@ -93,6 +93,12 @@ impl Knowledge<'_> {
         self.fresh_deployment().await
     }
 
+    /// The origins, where they are known without asking anybody: for the headers of a refusal.
+    pub(crate) fn remembered_origins(&self) -> Option<Origins> {
+        let kept = || DEPLOYMENT.with_borrow(|entry| Some(entry.as_ref()?.cached.data().origins.clone()));
+        self.settings.origins.clone().or_else(kept)
+    }
+
     /// The settings, as they may refuse this request.
     pub(crate) async fn deciding_deployment(&self) -> Result<Rc<Deployment>, Refusal> {
         let deciding = DEPLOYMENT.with_borrow_mut(|entry| {

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use http::{Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::json;
 use shared::{
     address::Route,
@@ -48,12 +48,21 @@ pub fn session(app: &App, head: &Head, caller: &Caller) -> Result<Response, Refu
             })?;
             session_cookie::set(&presented, claims.session_end(), unix_seconds())?
         }
-        Method::DELETE => session_cookie::clear(),
+        Method::DELETE => return Ok(signed_out()),
         _ => return Err(Refusal::method_not_allowed(head.method.as_str(), "POST, DELETE, OPTIONS")),
     };
+    Ok(with_cookie(cookie))
+}
+
+/// The answer to a page that signs out.
+pub fn signed_out() -> Response {
+    with_cookie(session_cookie::clear())
+}
+
+fn with_cookie(cookie: HeaderValue) -> Response {
     let mut response = answer::empty(StatusCode::NO_CONTENT);
     response.headers_mut().insert(header::SET_COOKIE, cookie);
-    Ok(response)
+    response
 }
 
 fn holder(caller: &Caller) -> Result<&shared::identity::Claims, Refusal> {

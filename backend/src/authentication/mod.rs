@@ -140,6 +140,11 @@ impl Authenticator {
         self.users.is_some()
     }
 
+    /// Whether nothing is answered but what comes through the edge.
+    pub fn is_for_edge_only(&self) -> bool {
+        self.edge_required
+    }
+
     /// The query parameter that carries a token, if there is one.
     pub fn token_parameter(&self) -> Option<&TokenParameter> {
         self.parameter.as_ref()
