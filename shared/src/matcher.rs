@@ -28,10 +28,15 @@ mod way;
 
 use std::{fmt, sync::Arc};
 
-use bson::{Document, RawDocument};
+use bson::{Bson, Document, RawDocument};
 
-use self::{condition::Test, expression::Expression, path::Path, way::Way};
+use self::{condition::Test, expression::Expression, number::Number, path::Path, way::Way};
 pub use self::{index::Index, way::Lookup};
+
+/// Whether two numbers are equal, exactly and whatever their types; `None` where one of them is no number.
+pub(crate) fn equal_numbers(a: &Bson, b: &Bson) -> Option<bool> {
+    Some(Number::of(a)?.cmp(Number::of(b)?).is_eq())
+}
 
 /// A filter, compiled. Cloning it copies nothing.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use bson::{Decimal128, RawBsonRef};
+use bson::{Bson, Decimal128, RawBsonRef};
 
 /// A number of any of the four types.
 #[derive(Clone, Copy, Debug)]
@@ -154,6 +154,17 @@ impl Number {
             RawBsonRef::Int64(int) => Some(Self::Int(int)),
             RawBsonRef::Double(double) => Some(Self::Double(double)),
             RawBsonRef::Decimal128(decimal) => Some(Self::Decimal(Decimal::read(decimal))),
+            _ => None,
+        }
+    }
+
+    /// The same of a value that is not raw.
+    pub(super) fn of(value: &Bson) -> Option<Self> {
+        match value {
+            Bson::Int32(int) => Some(Self::Int((*int).into())),
+            Bson::Int64(int) => Some(Self::Int(*int)),
+            Bson::Double(double) => Some(Self::Double(*double)),
+            Bson::Decimal128(decimal) => Some(Self::Decimal(Decimal::read(*decimal))),
             _ => None,
         }
     }

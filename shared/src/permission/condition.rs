@@ -3,6 +3,7 @@
 use bson::{Bson, Document};
 
 use super::value::{Known, Template};
+use crate::matcher;
 
 /// A condition, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,37 +94,12 @@ fn equal(a: &Bson, b: &Bson) -> bool {
     match (a, b) {
         (Bson::Document(a), Bson::Document(b)) => equal_documents(a, b),
         (Bson::Array(a), Bson::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
-        _ => match (whole(a), whole(b)) {
-            (Some(a), Some(b)) => a == b,
-            _ => match (double(a), double(b)) {
-                #[expect(clippy::float_cmp, reason = "equality of claims is exact")]
-                (Some(a), Some(b)) => a == b,
-                _ => a == b,
-            },
-        },
+        _ => matcher::equal_numbers(a, b).unwrap_or_else(|| a == b),
     }
 }
 
 fn equal_documents(a: &Document, b: &Document) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|((name, a), (other, b))| name == other && equal(a, b))
-}
-
-fn whole(value: &Bson) -> Option<i64> {
-    match value {
-        Bson::Int32(number) => Some(i64::from(*number)),
-        Bson::Int64(number) => Some(*number),
-        _ => None,
-    }
-}
-
-fn double(value: &Bson) -> Option<f64> {
-    match value {
-        Bson::Double(number) => Some(*number),
-        Bson::Int32(number) => Some(f64::from(*number)),
-        // Beyond 2^53 a double could take another number for this one.
-        Bson::Int64(number) => i32::try_from(*number).ok().map(f64::from),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -171,6 +147,27 @@ mod tests {
             bson!({ "$nin": ["b", "@user.tenant"] }),
         ] {
             assert!(!holds(&condition), "{condition}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_equal_by_value_whatever_their_type() {
+        let decimal = |text: &str| Bson::Decimal128(text.parse().expect("a decimal"));
+        for (a, b) in [
+            (bson!(5_000_000_000_i64), bson!(5e9)),
+            (bson!(5_000_000_000_i64), decimal("5E+9")),
+            (bson!(7), decimal("7.00")),
+            (bson!(0.5), decimal("0.5")),
+            (bson!([7, { "n": 1_i64 }]), bson!([decimal("7"), { "n": 1.0 }])),
+        ] {
+            assert!(holds(&bson!({ "$eq": [a.clone(), b.clone()] })), "{a} {b}");
+            assert!(!holds(&bson!({ "$ne": [a.clone(), b.clone()] })), "{a} {b}");
+            assert!(holds(&bson!({ "$in": [a.clone(), [b.clone()]] })), "{a} {b}");
+            assert!(!holds(&bson!({ "$nin": [a.clone(), [b.clone()]] })), "{a} {b}");
+        }
+        let above = (1_i64 << 53) + 1;
+        for (a, b) in [(bson!(above), bson!(9_007_199_254_740_992.0)), (bson!(0.1), decimal("0.1"))] {
+            assert!(!holds(&bson!({ "$eq": [a.clone(), b.clone()] })), "{a} is not exactly {b}");
         }
     }
 
