@@ -102,17 +102,32 @@ pub async fn open(app: &Arc<App>, wish: &Wish<'_>, upgrade: Option<Upgrade>) -> 
         }
         Err(Refusal::new(Kind::Unavailable, "the definition keeps changing"))
     };
-    let opened = timeout(OPENS_WITHIN, opening).await.unwrap_or_else(|_| {
-        Err(Refusal::new(Kind::Unavailable, "MongoDB did not open the stream in time"))
-    })?;
-    if opened.request.wanted != Wanted::Nothing {
-        // Behind the last thing that could be refused for now, and before the answer: a 503 does not spend it.
-        let burned = timeout(OPENS_WITHIN, app.authenticator.burn_ticket(wish.caller)).await;
-        burned.unwrap_or_else(|_| {
-            Err(Refusal::new(Kind::Unavailable, "MongoDB did not take the ticket in time"))
-        })?;
-    }
+    let opened = in_time(OPENS_WITHIN, opening, |opened| {
+        let is_followed = opened.request.wanted != Wanted::Nothing;
+        async move { if is_followed { app.authenticator.burn_ticket(wish.caller).await } else { Ok(()) } }
+    })
+    .await?;
     respond(app, upgrade, wish, opened)
+}
+
+/// Opens, and spends the ticket behind the last thing that could be refused for now, before the answer: a 503 does not spend
+/// it. There is one time for both: an edge that has given up would show a spent ticket to another node.
+async fn in_time<T, Spent>(
+    limit: Duration,
+    opening: impl Future<Output = Result<T, Refusal>>,
+    spend: impl FnOnce(&T) -> Spent,
+) -> Result<T, Refusal>
+where
+    Spent: Future<Output = Result<(), Refusal>>,
+{
+    let both = async {
+        let opened = opening.await?;
+        spend(&opened).await?;
+        Ok(opened)
+    };
+    timeout(limit, both)
+        .await
+        .unwrap_or_else(|_| Err(Refusal::new(Kind::Unavailable, "MongoDB did not open the stream in time")))
 }
 
 /// Judges and opens; `None` when what was judged by has changed in the meantime: then nobody closes this one.
@@ -325,4 +340,28 @@ pub async fn list(
 /// A stream's name as a segment of a path.
 pub(crate) fn encoded(name: &StreamName) -> String {
     percent_encoding::utf8_percent_encode(name.as_str(), percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn opening_and_the_ticket_have_one_time_together() {
+        let (limit, each) = (Duration::from_millis(100), Duration::from_millis(75));
+        let opening = async {
+            sleep(each).await;
+            Ok("opened")
+        };
+        let spend = |_: &&str| async {
+            sleep(each).await;
+            Ok(())
+        };
+        let refusal = in_time(limit, opening, spend).await.expect_err("longer together");
+        assert_eq!(refusal.to_string(), "503 MongoDB did not open the stream in time");
+        let at_once = in_time(limit, async { Ok("opened") }, |_| async { Ok(()) }).await;
+        assert_eq!(at_once, Ok("opened"));
+    }
 }
