@@ -34,8 +34,18 @@ use crate::{
 /// The prefix of every variable that is ours in the environment.
 const PREFIX: &str = "TAILRACE_";
 
-/// Variables with our prefix that are no keys: they name the file, or belong to the development tools.
-const NOT_KEYS: &[&str] = &["TAILRACE_CONFIG", "TAILRACE_MONGOD", "TAILRACE_CHROMIUM"];
+/// Variables with our prefix that are no keys: they name the file, or what the development tools use.
+const NOT_KEYS: &[&str] = &[
+    "TAILRACE_CONFIG",
+    "TAILRACE_MONGOD",
+    "TAILRACE_CHROMIUM",
+    "TAILRACE_RESTHEART",
+    "TAILRACE_CENTRIFUGO",
+    "TAILRACE_SOAK",
+];
+
+/// Prefixes of those of the development server and of the tests.
+const NOT_KEYS_FROM: &[&str] = &["TAILRACE_DEV_", "TAILRACE_TEST_"];
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Deserialize)]
@@ -326,9 +336,10 @@ impl Config {
             }
         };
         for (name, value) in environment {
-            let Some(key) = name.strip_prefix(PREFIX).filter(|_| !NOT_KEYS.contains(&name.as_str())) else {
+            if NOT_KEYS.contains(&name.as_str()) || NOT_KEYS_FROM.iter().any(|from| name.starts_with(from)) {
                 continue;
-            };
+            }
+            let Some(key) = name.strip_prefix(PREFIX) else { continue };
             let path: Vec<_> =
                 key.to_ascii_lowercase().split("__").map(|part| part.replace('_', "-")).collect();
             set(&mut table, &path, &value).map_err(|why| ConfigError(format!("{name}: {why}")))?;
@@ -411,7 +422,7 @@ fn set(table: &mut toml::Table, path: &[String], text: &str) -> Result<(), Strin
         let next = here.entry(part.clone()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
         here = next.as_table_mut().ok_or_else(|| format!("{part} is a value, not a group of keys"))?;
     }
-    let texts = ["secret", "uri", "level", "issuer", "audience", "jwks"];
+    let texts = ["secret", "uri", "level", "issuer", "audience", "jwks", "signing-key"];
     let in_keys = parents.last().is_some_and(|parent| parent == "keys");
     let value = if texts.contains(&last.as_str()) || in_keys {
         toml::Value::String(text.to_owned())
@@ -515,6 +526,22 @@ mod tests {
         let error = load("", &[("TAILRACE_LISTN", "127.0.0.1:1")], &[]).expect_err("unknown");
         assert!(error.contains("unknown field `listn`"), "{error}");
         load("", &[("TAILRACE_CONFIG", "x"), ("OTHER", "y")], &[]).expect("not ours");
+    }
+
+    #[test]
+    fn variables_of_the_development_tools_do_not_stop_the_start() {
+        for name in [
+            "RESTHEART",
+            "CENTRIFUGO",
+            "CHROMIUM",
+            "MONGOD",
+            "SOAK",
+            "DEV_EDGE_PORT",
+            "TEST_SCALE",
+            "TEST_NATIVE",
+        ] {
+            load("", &[(&format!("TAILRACE_{name}"), "x")], &[]).expect(name);
+        }
     }
 
     #[test]

@@ -117,6 +117,8 @@ pub struct EdgeConfig {
     /// The keys that edge workers sign with: id to secret, at least 32 bytes each, two while one replaces the other.
     /// Without any, no edge is believed.
     pub keys: BTreeMap<String, Secret>,
+    /// The id of the key that tickets are signed with. Default: the first by name.
+    pub signing_key: Option<String>,
     /// Refuse requests that do not come through the edge. Default: false.
     pub required: bool,
     /// The name of this deployment, the same as the worker's `EDGE_AUDIENCE`. Default: `tailrace`.
@@ -125,7 +127,7 @@ pub struct EdgeConfig {
 
 impl Default for EdgeConfig {
     fn default() -> Self {
-        Self { keys: BTreeMap::new(), required: false, audience: "tailrace".to_owned() }
+        Self { keys: BTreeMap::new(), signing_key: None, required: false, audience: "tailrace".to_owned() }
     }
 }
 
@@ -163,7 +165,17 @@ impl JwtConfig {
 
 impl EdgeConfig {
     pub(super) fn checked_keys(&self) -> Result<EdgeKeys, String> {
-        let keys = self.keys.iter().map(|(id, secret)| (id.as_str(), secret.expose()));
+        if let Some(id) = &self.signing_key
+            && !self.keys.contains_key(id)
+        {
+            let known: Vec<_> = self.keys.keys().map(String::as_str).collect();
+            let known =
+                if known.is_empty() { "none, as there are no keys".to_owned() } else { known.join(" or ") };
+            return Err(format!("edge.signing-key is {id:?}, which is not in edge.keys, expected {known}"));
+        }
+        let mut keys: Vec<_> = self.keys.iter().map(|(id, secret)| (id.as_str(), secret.expose())).collect();
+        // The first one signs; the sort leaves the others as they are.
+        keys.sort_by_key(|(id, _)| Some(*id) != self.signing_key.as_deref());
         let keys = EdgeKeys::new(keys).map_err(|fault| format!("edge.keys: {fault}"))?;
         if self.required && keys.is_empty() {
             return Err("edge.required is true without edge.keys, expected at least one key".to_owned());
@@ -200,6 +212,24 @@ mod tests {
             "auth.anonymous is true beside permissions, expected one of the two"
         );
         assert_eq!(AuthConfig::default().check_anonymous(public, true), Ok(()));
+    }
+
+    #[test]
+    fn the_key_that_is_named_signs_and_else_the_first_by_name() {
+        let key = |id: &str| (id.to_owned(), Secret::new("a key of more than 32 bytes, as each must be"));
+        let edge = |signing_key: Option<&str>| EdgeConfig {
+            keys: BTreeMap::from([key("k9"), key("k10")]),
+            signing_key: signing_key.map(str::to_owned),
+            ..EdgeConfig::default()
+        };
+        let order = |signing_key| format!("{:?}", edge(signing_key).checked_keys().expect("two keys"));
+        assert_eq!(order(Some("k9")), r#"["k9", "k10"]"#);
+        assert_eq!(order(Some("k10")), r#"["k10", "k9"]"#);
+        assert_eq!(order(None), r#"["k10", "k9"]"#);
+        assert_eq!(
+            edge(Some("k8")).checked_keys().unwrap_err(),
+            "edge.signing-key is \"k8\", which is not in edge.keys, expected k10 or k9"
+        );
     }
 
     #[test]
