@@ -161,7 +161,7 @@ impl App {
         let mut response = answered.unwrap_or_else(|refusal| {
             self.metrics.refused(&refusal);
             let basic = self.authenticator.takes_basic();
-            answer::refused(&if basic { refusal.offering_basic() } else { refusal })
+            answer::refused(&if basic { refusal.offering_basic(&head) } else { refusal })
         });
         let cors = if method == Method::OPTIONS {
             self.origins.preflight_headers(&verdict)

@@ -5,7 +5,7 @@ use std::fmt;
 use http::StatusCode;
 use serde_json::json;
 
-use crate::limit::Limit;
+use crate::{limit::Limit, request::Head};
 
 macro_rules! kinds {
     ($( $(#[$doc:meta])* $kind:ident => $status:ident, $exception:literal; )*) => {
@@ -109,10 +109,13 @@ impl Refusal {
         Self { kind, message: message.into(), headers, limit: None }
     }
 
-    /// Names Basic beside Bearer to a caller whose credentials are missing or bad, where passwords are accepted.
+    /// Names Basic beside Bearer to a caller whose credentials are missing or bad, where passwords are accepted. Not to what a
+    /// page fetches: the browser would open a window of its own, and ask for a password that the page never sees.
     #[must_use]
-    pub fn offering_basic(mut self) -> Self {
-        if self.kind == Kind::Unauthenticated {
+    pub fn offering_basic(mut self, head: &Head) -> Self {
+        // Browsers send it, and say `navigate` for what stands in the address bar (Fetch, section 3.2).
+        let is_fetched = head.header("sec-fetch-mode").is_some_and(|mode| mode != "navigate");
+        if self.kind == Kind::Unauthenticated && !is_fetched {
             self.headers = vec![(
                 "www-authenticate",
                 "Bearer realm=\"tailrace\", Basic realm=\"tailrace\", charset=\"UTF-8\"".to_owned(),
@@ -209,6 +212,25 @@ mod tests {
             Refusal::new(Kind::VariableNotBound, "variable n not bound").body(),
             r#"{"http status code":400,"http status description":"Bad Request","message":"variable n not bound","_exceptions":[{"exception":"QueryVariableNotBoundException","exception message":"variable n not bound"}]}"#
         );
+    }
+
+    #[test]
+    fn a_password_is_asked_for_by_programs_and_in_the_address_bar_and_never_behind_a_page() {
+        let names_basic = |mode: Option<&'static str>| {
+            let mut headers = http::HeaderMap::new();
+            if let Some(mode) = mode {
+                headers.insert("sec-fetch-mode", http::HeaderValue::from_static(mode));
+            }
+            let head = Head { method: http::Method::GET, path: "/".into(), query: None, headers, peer: None };
+            let refusal = Refusal::new(Kind::Unauthenticated, "credentials needed").offering_basic(&head);
+            let [("www-authenticate", challenge)] = refusal.headers() else { panic!("{refusal:?}") };
+            assert!(challenge.starts_with("Bearer realm"), "{challenge}");
+            challenge.contains("Basic")
+        };
+        assert!(names_basic(None) && names_basic(Some("navigate")));
+        for mode in ["cors", "same-origin", "no-cors", "websocket"] {
+            assert!(!names_basic(Some(mode)), "{mode}");
+        }
     }
 
     #[test]

@@ -117,6 +117,10 @@ async fn a_wrong_password_and_an_unknown_user_are_one_401_that_names_basic(front
     let none = database.send(Request::get(database.path("log/_streams/all"))).await;
     assert_eq!(none.status, StatusCode::UNAUTHORIZED);
     assert!(none.header("www-authenticate").contains("Basic"), "{:?}", none.headers);
+    // For a page the browser would open a window of its own.
+    let fetched = Request::get(database.path("log/_streams/all")).header("sec-fetch-mode", "cors");
+    let fetched = database.send(fetched).await;
+    assert_eq!(fetched.header("www-authenticate"), r#"Bearer realm="tailrace""#, "{}", fetched.text());
 }
 
 async fn too_many_wrong_passwords_are_429_for_that_user(front: Front) {

@@ -55,7 +55,7 @@ pub(crate) async fn handle(
     match judged(&request, &head, env, &knowledge, &mut told).await {
         Ok(response) => Ok(response),
         Err(refusal) if stops_event_source(&head, &refusal) => answer::no_content(&told.cors),
-        Err(refusal) if told.basic => answer::refusal(&refusal.offering_basic(), &told.cors),
+        Err(refusal) if told.basic => answer::refusal(&refusal.offering_basic(&head), &told.cors),
         Err(refusal) => answer::refusal(&refusal, &told.cors),
     }
 }
