@@ -25,7 +25,9 @@ pub struct Head {
 impl Head {
     /// A header's text, if it is there once and is visible ASCII.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok())
+        let mut values = self.headers.get_all(name).iter();
+        let value = values.next()?;
+        if values.next().is_some() { None } else { value.to_str().ok() }
     }
 
     /// Whether the client asks for a WebSocket (RFC 6455, section 4.2.1).
@@ -134,9 +136,16 @@ mod tests {
     fn head(headers: &[(&'static str, &'static str)]) -> Head {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.append(*name, http::HeaderValue::from_static(value));
+            map.append(*name, http::HeaderValue::from_bytes(value.as_bytes()).expect(value));
         }
         Head { method: Method::GET, path: "/".into(), query: None, headers: map, peer: None }
+    }
+
+    #[test]
+    fn a_header_that_is_there_twice_or_is_no_text_says_nothing() {
+        assert_eq!(head(&[("host", "a.example")]).header("host"), Some("a.example"));
+        assert_eq!(head(&[("host", "a.example"), ("host", "b.example")]).header("host"), None);
+        assert_eq!(head(&[("host", "\u{f6}.example")]).header("host"), None);
     }
 
     #[test]

@@ -208,7 +208,7 @@ async fn who_was_changed_writes_on_with_the_password_that_still_counts(front: Fr
     let people = people.mongo.collection::<Document>("people");
     let user = doc! { "_id": "root", "password": hash("secret"), "roles": ["admin"], "team": "one" };
     people.insert_one(user).await.expect("inserted");
-    let database = front.database().await.at(&parts.server(front));
+    let database = parts.declared(front, STREAMS).await;
     let write = async || {
         let post = Request::new(Method::POST, database.path("log")).json("{}");
         let post = post.header("authorization", format!("Basic {}", basic("root", "secret")));
