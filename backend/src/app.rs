@@ -30,7 +30,8 @@ use crate::{
     body::Body,
     catalog::Catalog,
     config::{Config, ConfigError},
-    edge, follow, health,
+    edge, follow,
+    health::{self, Readiness},
     hub::Hub,
     limits::{Places, Rates},
     metrics::Metrics,
@@ -76,6 +77,8 @@ pub struct App {
     pub places: Arc<Places>,
     /// The certificate, where the node itself ends TLS.
     pub tls: Option<Arc<Tls>>,
+    /// Whether MongoDB answers.
+    pub readiness: Readiness,
     /// How often streams are asked for.
     pub rates: Rates,
     /// The sockets of subscribers; the drain waits for them.
@@ -137,6 +140,7 @@ impl App {
             position_key,
             places,
             tls,
+            readiness: Readiness::default(),
             rates,
             sockets,
         }))

@@ -163,6 +163,10 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Milliseconds until a request's body must have arrived.
     pub body_timeout_ms: u64,
+    /// Seconds in which MongoDB finds the documents that a request reads.
+    pub read_seconds: u64,
+    /// Bytes of BSON of the documents that one answer holds. One document always fits.
+    pub page_bytes: usize,
     /// Bytes of events that wait for one slow client before it is closed with 4003. One event always fits.
     pub queue_bytes: usize,
     /// Bytes of recent events that each source keeps for clients that come back.
@@ -197,6 +201,8 @@ impl Default for Limits {
             header_bytes: 48 * 1024,
             body_bytes: 16 * 1024 * 1024,
             body_timeout_ms: 30_000,
+            read_seconds: 10,
+            page_bytes: 16 * 1024 * 1024,
             queue_bytes: 1024 * 1024,
             replay_bytes: 1024 * 1024,
             message_bytes: 64 * 1024,
@@ -216,6 +222,11 @@ impl Limits {
     /// How long a request's body may take.
     pub fn body_timeout(&self) -> Duration {
         Duration::from_millis(self.body_timeout_ms)
+    }
+
+    /// How long documents may take to be found.
+    pub fn read_timeout(&self) -> Duration {
+        Duration::from_secs(self.read_seconds)
     }
 
     /// What the edge judges as well.
@@ -253,6 +264,8 @@ impl Limits {
         at_most("avars-bytes", bytes(self.avars_bytes), bytes(MAX_AVARS_BYTES))?;
         at_least("body-timeout-ms", self.body_timeout_ms, 100)?;
         at_least("header-timeout-ms", self.header_timeout_ms, 100)?;
+        at_least("read-seconds", self.read_seconds, 1)?;
+        at_least("page-bytes", bytes(self.page_bytes), 1024)?;
         // hyper's buffer cannot be smaller.
         at_least("header-bytes", bytes(self.header_bytes), 8192)?;
         at_least("queue-bytes", bytes(self.queue_bytes), 1024)?;

@@ -9,14 +9,26 @@ use mongodb::{
     event::{EventHandler, cmap::CmapEvent, sdam::SdamEvent},
     options::ClientOptions,
 };
-use shared::refusal::{Kind, Refusal};
+use shared::{
+    limit::Limit,
+    refusal::{Kind, Refusal},
+};
 
-use tokio::sync::OnceCell;
+use tokio::{
+    sync::{OnceCell, Semaphore},
+    time::timeout,
+};
 
 use crate::{
     config::{ConfigError, MongoConfig},
     metrics::Metrics,
 };
+
+/// Connections for short operations, unless the connection string says otherwise.
+const CONNECTIONS: u32 = 64;
+
+/// MongoDB's code for what takes longer than it may (`MaxTimeMSExpired`).
+const TIME_EXPIRED: i32 = 50;
 
 /// How long an operation waits for a usable server. A request is answered within five seconds (503 if need be).
 const SERVER_SELECTION: Duration = Duration::from_secs(3);
@@ -29,6 +41,8 @@ pub struct Mongo {
     /// For change streams. Each open cursor occupies a connection while it waits for events, so that one pool for both
     /// would stop every short operation once there are as many cursors as connections.
     pub streams: Client,
+    /// Reads of documents, which may be dear: a part of the connections for short operations stays for the others.
+    reads: Arc<Semaphore>,
     default_database: Option<String>,
     splits_large_events: Arc<OnceCell<bool>>,
 }
@@ -48,10 +62,13 @@ impl Mongo {
         count_connections(&mut for_streams, metrics, "streams");
         for_streams.max_pool_size = Some(u32::MAX);
         for_streams.max_connecting = Some(16);
-        options.max_pool_size.get_or_insert(64);
+        let most = *options.max_pool_size.get_or_insert(CONNECTIONS);
+        // Zero is no limit.
+        let most = if most == 0 { Semaphore::MAX_PERMITS } else { most as usize };
         Ok(Self {
             operations: Client::with_options(options).map_err(named)?,
             streams: Client::with_options(for_streams).map_err(named)?,
+            reads: Arc::new(Semaphore::new((most / 2).max(1))),
             default_database,
             splits_large_events: Arc::default(),
         })
@@ -73,6 +90,18 @@ impl Mongo {
             Ok::<_, Error>((part(0), part(1), part(2)) >= (6, 0, 9))
         });
         known.await.copied()
+    }
+
+    /// Reads documents for a client, within a limit of time and one of connections.
+    pub async fn read<T>(
+        &self,
+        within: Duration,
+        read: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Refusal> {
+        let too_long = || Limit::ReadTime.refusal(within.as_secs());
+        let Ok(_turn) = timeout(within, self.reads.acquire()).await else { return Err(too_long()) };
+        read.await
+            .map_err(|error| if code(&error) == Some(TIME_EXPIRED) { too_long() } else { refusal(&error) })
     }
 
     /// Whether a primary answers now.
@@ -197,6 +226,27 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::config::Config;
+
+    #[tokio::test]
+    async fn reads_leave_half_of_the_connections_to_others_and_wait_no_longer_than_they_may_take() {
+        let mut config: Config = toml::from_str("auth.anonymous = true").expect("a configuration");
+        config.mongodb.uri = "mongodb://127.0.0.1:1/?maxPoolSize=4".to_owned();
+        let mongo = Mongo::new(&config.mongodb, &Metrics::default()).await.expect("a connection string");
+        let second = Duration::from_secs(1);
+        let stays = || mongo.read::<()>(second, std::future::pending());
+        let third = async {
+            let refused: Result<(), _> = mongo.read(second, std::future::ready(Ok(()))).await;
+            refused.expect_err("no turn")
+        };
+        let refusal = tokio::select! {
+            biased;
+            _ = stays() => unreachable!("it never ends"),
+            _ = stays() => unreachable!("it never ends"),
+            refusal = third => refusal,
+        };
+        assert_eq!(refusal.to_string(), "503 the documents take too long to find: limits.read-seconds is 1");
+    }
 
     #[test]
     fn what_a_log_is_told_of_an_error_quotes_no_document() {

@@ -62,6 +62,10 @@ limits! {
     BodyTime => "body-timeout-ms", TooSlow, "the body takes too long";
     /// Bytes of a request's body: of a document.
     BodyBytes => "body-bytes", BodyTooLarge, "the body is too large";
+    /// The time in which MongoDB finds documents.
+    ReadTime => "read-seconds", Unavailable, "the documents take too long to find";
+    /// Bytes of the documents of one page.
+    PageBytes => "page-bytes", BadRequest, "the documents are too large for one page, expected a smaller pagesize";
 }
 
 impl Limit {

@@ -252,6 +252,36 @@ async fn all_together_ask_so_often() {
 }
 
 #[tokio::test]
+async fn reads_of_documents_are_bounded_in_time_and_in_bytes() {
+    bounded(async {
+        let node = Node::start("reads", &[("read-seconds", "1"), ("page-bytes", "2000")]).await;
+        let text = "x".repeat(500);
+        let documents = (0..200).map(|n| bson::doc! { "n": n, "text": &text });
+        node.database.mongo.collection("log").insert_many(documents).await.expect("the insert");
+        assert_eq!(node.database.get("log?pagesize=3").await.status, StatusCode::OK);
+        let refused = node.database.get("log?pagesize=4").await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+        let message = "too large for one page, expected a smaller pagesize: limits.page-bytes is 2000";
+        assert!(refused.text().contains(message), "{}", refused.text());
+
+        // Some milliseconds for each document.
+        let sum =
+            |input: &str| format!("{{$reduce:{{input:{input},initialValue:0,in:{{$add:['$$value',1]}}}}}}");
+        let many = sum("{$range:[0,20000]}");
+        let dear = tailrace_tests::database::encoded(&format!("{{$expr:{{$lt:[{many},0]}}}}"));
+        let since = Instant::now();
+        let refused = node.database.get(&format!("log?filter={dear}")).await;
+        is_refused(&refused, Limit::ReadTime, 1);
+        assert!(since.elapsed() < Duration::from_secs(5), "it took {:?}", since.elapsed());
+        assert_eq!(node.database.get("log?pagesize=1").await.status, StatusCode::OK);
+        for limit in [Limit::ReadTime, Limit::PageBytes] {
+            assert!((node.hits(limit).await - 1.0).abs() < 0.5);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_is_too_large_or_too_late_is_refused_with_the_limit() {
     bounded(async {
         let limits = [

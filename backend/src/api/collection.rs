@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use bson::{Bson, Document, RawDocumentBuf, doc, oid::ObjectId};
-use futures_util::TryStreamExt;
+use futures_util::{Stream, TryStreamExt};
 use http::{HeaderValue, Method, StatusCode, header};
 use shared::{
     address::Address,
     definition::Definitions,
     event_json::JsonMode,
+    limit::Limit,
     name::Namespace,
     permission::Grant,
     refusal::{Kind, Refusal},
@@ -83,7 +84,8 @@ async fn list(
     let items: Vec<RawDocumentBuf> = if wanted.limit == 0 {
         Vec::new()
     } else {
-        found(app, namespace, &grant.visibility, wanted).await.map_err(refused)?
+        let within = app.config.limits.read_timeout();
+        app.mongo.read(within, found(app, namespace, &grant.visibility, wanted)).await??
     };
 
     let (properties, links) = if representation == Representation::Standard {
@@ -116,7 +118,8 @@ async fn found(
     namespace: &Namespace,
     visibility: &Visibility,
     wanted: DocumentQuery,
-) -> Result<Vec<RawDocumentBuf>, mongodb::error::Error> {
+) -> Result<Result<Vec<RawDocumentBuf>, Refusal>, mongodb::error::Error> {
+    let limits = &app.config.limits;
     let collection = document::collection::<RawDocumentBuf>(app, namespace);
     if visibility.projection().is_everything() {
         let found = collection
@@ -124,8 +127,9 @@ async fn found(
             .sort(wanted.sort)
             .projection(wanted.keys)
             .skip(wanted.skip)
-            .limit(i64::from(wanted.limit));
-        return found.await?.try_collect().await;
+            .limit(i64::from(wanted.limit))
+            .max_time(limits.read_timeout());
+        return page(found.await?, limits.page_bytes).await;
     }
     let mut pipeline = vec![
         doc! { "$match": visibility.reading(Document::new()) },
@@ -138,7 +142,25 @@ async fn found(
     if !wanted.keys.is_empty() {
         pipeline.push(doc! { "$project": wanted.keys });
     }
-    collection.aggregate(pipeline).with_type::<RawDocumentBuf>().await?.try_collect().await
+    let found = collection.aggregate(pipeline).max_time(limits.read_timeout()).with_type::<RawDocumentBuf>();
+    page(found.await?, limits.page_bytes).await
+}
+
+/// The documents that are found, if they are of no more than so many bytes, or only one; else the refusal.
+async fn page<E>(
+    mut found: impl Stream<Item = Result<RawDocumentBuf, E>> + Unpin,
+    most: usize,
+) -> Result<Result<Vec<RawDocumentBuf>, Refusal>, E> {
+    let mut documents = Vec::new();
+    let mut bytes = 0;
+    while let Some(document) = found.try_next().await? {
+        bytes += document.as_bytes().len();
+        if bytes > most && !documents.is_empty() {
+            return Ok(Err(Limit::PageBytes.refusal(u64::try_from(most).unwrap_or(u64::MAX))));
+        }
+        documents.push(document);
+    }
+    Ok(Ok(documents))
 }
 
 async fn create(
@@ -228,4 +250,32 @@ async fn delete(app: &App, head: &Head, namespace: &Namespace) -> Result<Respons
     document::collection::<Document>(app, namespace).drop().await.map_err(refused)?;
     app.catalog.dropped(namespace).await.map_err(refused)?;
     Ok(answer::empty(StatusCode::NO_CONTENT))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::stream;
+
+    use super::*;
+
+    async fn of(sizes: &[usize]) -> Result<usize, String> {
+        let document = |bytes: &usize| {
+            let text = "x".repeat(bytes - 16);
+            Ok::<_, Infallible>(RawDocumentBuf::try_from(&doc! { "text": text }).expect("BSON"))
+        };
+        let page = page(stream::iter(sizes.iter().map(document)), 1_000).await.expect("no error");
+        page.map(|documents| documents.len()).map_err(|refusal| refusal.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_page_is_bounded_in_bytes_and_one_document_always_fits() {
+        assert_eq!(of(&[400, 600]).await, Ok(2));
+        assert_eq!(of(&[2_000]).await, Ok(1));
+        let refused = "400 the documents are too large for one page, expected a smaller pagesize: limits.page-bytes is 1000";
+        for sizes in [&[400, 601][..], &[1, 16, 2_000].map(|size: usize| size.max(17)), &[2_000, 17]] {
+            assert_eq!(of(sizes).await, Err(refused.to_owned()), "{sizes:?}");
+        }
+    }
 }

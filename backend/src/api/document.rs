@@ -138,12 +138,13 @@ async fn read(
     mode: JsonMode,
 ) -> Result<Response, Refusal> {
     check_exists(app, namespace).await?;
-    let found = collection::<RawDocumentBuf>(app, namespace)
+    let within = app.config.limits.read_timeout();
+    let target = collection::<RawDocumentBuf>(app, namespace);
+    let found = target
         .find_one(visibility.reading(doc! { "_id": id }))
         .projection(visibility.projection().document())
-        .await
-        .map_err(|error| refused(&error))?
-        .ok_or_else(no_document)?;
+        .max_time(within);
+    let found = app.mongo.read(within, found.into_future()).await?.ok_or_else(no_document)?;
     let mut body = String::new();
     write_document(&mut body, &found, mode).map_err(|_| {
         tracing::error!("a document is no valid BSON");
