@@ -98,6 +98,7 @@ export class LiveQuery<T, Complete extends boolean = boolean> {
 
   /** Ends the stream; the documents stay as they are. */
   close(): void {
+    this.#abort.abort();
     this.#stream.close();
   }
 
@@ -109,11 +110,7 @@ export class LiveQuery<T, Complete extends boolean = boolean> {
 
   async #follow(): Promise<void> {
     try {
-      while (await this.#read()) {
-        this.#unwatch();
-        this.#stream.close();
-        this.#open({ ...this.#options, resumeAfter: undefined });
-      }
+      while ((await this.#read()) && !this.#abort.signal.aborted) this.#open({ ...this.#options, resumeAfter: undefined });
     } catch (error) {
       this.#error = error;
     }
@@ -125,9 +122,7 @@ export class LiveQuery<T, Complete extends boolean = boolean> {
     const { snapshot: hasSnapshot, load } = this.#options;
     // A snapshot is shown once it is whole; until then the documents of before it are.
     let snapshot = new Map<string, T>();
-    const items = this.#stream[Symbol.asyncIterator]();
-    for (let next = await items.next(); !next.done; next = await items.next()) {
-      const item = next.value;
+    for await (const item of this.#stream) {
       switch (item.type) {
         case 'ready':
           snapshot = new Map();
@@ -153,7 +148,11 @@ export class LiveQuery<T, Complete extends boolean = boolean> {
         case 'error':
           this.#doubt();
           // What is read then is behind this event, and behind all that fail meanwhile.
-          if ((hasSnapshot || load) && (await this.#mayRenew())) return true;
+          if ((hasSnapshot || load) && (await this.#mayRenew())) {
+            // Leaving the loop closes this stream, and not the query.
+            this.#unwatch();
+            return true;
+          }
       }
     }
     return false;

@@ -235,6 +235,15 @@ test('complete is false unless promised, and cannot be promised without document
   assert.throws(() => liveQuery(server.url, { WebSocket, complete: true }), /is not complete: give it snapshot or load/);
 });
 
+test('an event that cannot be applied ends the query, and its stream', async () => {
+  const tasks = open();
+  await live(tasks);
+  server.client.say({ type: 'event', position: 'p1' });
+  await until('it is closed', () => tasks.state.status === 'closed');
+  assert.ok(tasks.state.error instanceof TypeError);
+  await until('the connection too', () => server.clients.size === 0);
+});
+
 test('a stream that ends is a state, with its error', async () => {
   const tasks = open();
   await live(tasks);
