@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use shared::close::Close;
-use tokio::time::timeout;
+use tokio::{task::yield_now, time::timeout};
 
 use crate::{
     backoff::Backoff,
@@ -22,6 +22,12 @@ use crate::{
 
 /// How long one returner may hold up the others by not reading.
 const BRIEF: Duration = Duration::from_millis(200);
+
+/// How often it is looked whether anybody still waits, while MongoDB reads.
+const GLANCE: Duration = Duration::from_secs(1);
+
+/// Returners who are given events before other tasks get their turn of the thread.
+const TURN: usize = 64;
 
 /// How long a returner that was set aside may take nothing at all.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -50,8 +56,9 @@ pub(crate) async fn run(source: Arc<Source>) {
 async fn serve(source: &Arc<Source>, mut returners: Vec<Returner>) {
     let mut backoff = Backoff::default();
     let mut cursor = source.cursor(returners.first().map(|oldest| oldest.after.clone()));
-    while !returners.is_empty() {
-        match cursor.advance().await {
+    loop {
+        let Some(step) = while_wanted(cursor.advance(), &mut returners).await else { return };
+        match step {
             Ok(Progress::Events(events, position)) => {
                 backoff = Backoff::default();
                 returners = give(source, returners, &events).await;
@@ -89,10 +96,29 @@ async fn serve(source: &Arc<Source>, mut returners: Vec<Returner>) {
     }
 }
 
+/// What the cursor brings next; nothing once all who wait for it are served, or have left.
+async fn while_wanted<T>(step: impl Future<Output = T>, returners: &mut Vec<Returner>) -> Option<T> {
+    tokio::pin!(step);
+    loop {
+        returners.retain(|returner| !returner.queue.is_closed());
+        if returners.is_empty() {
+            return None;
+        }
+        if let Ok(step) = timeout(GLANCE, &mut step).await {
+            return Some(step);
+        }
+    }
+}
+
 /// Gives events to all, and returns who has them all. Who does not read is set aside after a moment.
 async fn give(source: &Arc<Source>, returners: Vec<Returner>, events: &[Arc<Event>]) -> Vec<Returner> {
-    let (mut given, mut waiting): (Vec<_>, Vec<_>) =
-        returners.into_iter().partition(|returner| returner.queue.offer(events));
+    let (mut given, mut waiting) = (Vec::new(), Vec::new());
+    for (index, returner) in returners.into_iter().enumerate() {
+        if index % TURN == TURN - 1 {
+            yield_now().await;
+        }
+        if returner.queue.offer(events) { &mut given } else { &mut waiting }.push(returner);
+    }
     while !waiting.is_empty() {
         let drained = waiting.iter().map(|returner| timeout(BRIEF, returner.queue.drained()));
         let drained = join_all(drained).await;
@@ -132,4 +158,27 @@ async fn pause(source: &Source, backoff: &mut Backoff, error: &mongodb::error::E
     let pause = backoff.next_pause();
     tracing::warn!(error = mongo::unquoted(error), ?pause, "catching up is interrupted");
     tokio::time::sleep(pause).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::{batch, subscription};
+
+    #[tokio::test]
+    async fn nothing_is_read_for_those_who_have_left() {
+        let returner = || Returner { queue: Arc::new(subscription::live()), after: batch::position(1) };
+        let mut returners = vec![returner(), returner()];
+        let leaves = Arc::clone(&returners[0].queue);
+        leaves.close(Close::GoingAway);
+        assert_eq!(while_wanted(async { 1 }, &mut returners).await, Some(1));
+        assert_eq!(returners.len(), 1);
+        let leaves = Arc::clone(&returners[0].queue);
+        let mut reading = Box::pin(while_wanted(std::future::pending::<()>(), &mut returners));
+        assert_eq!((&mut reading).now_or_never(), None, "one still waits");
+        leaves.close(Close::GoingAway);
+        assert_eq!(reading.await, None);
+    }
 }

@@ -41,6 +41,11 @@ use crate::{
 
 /// How long a piece waits for queues that the one before it has filled, while nobody takes anything out of them.
 const PACE: Duration = Duration::from_millis(100);
+/// How long it waits at most: who reads more slowly than this is worth has a queue for it, and holds nobody else up.
+const PACE_AT_MOST: Duration = Duration::from_millis(250);
+
+/// How long a source reads the past of one subscriber while others wait for it to come to where they stand.
+const PAST: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
 enum State {
@@ -97,6 +102,7 @@ struct Audience {
     /// A source that began behind a returner's position reads the past first, which concerns nobody else: who has asked for
     /// no past begins here.
     present: Option<Position>,
+    opened_at: Option<Instant>,
 }
 
 /// Why a subscriber did not get in.
@@ -122,6 +128,7 @@ impl Source {
             replay: Replay::new(parts.replay_bytes),
             position: None,
             present: None,
+            opened_at: None,
         };
         let fan_out = FanOut::new(parts.piece_bytes, Arc::clone(&parts.metrics));
         Arc::new(Self {
@@ -288,6 +295,7 @@ impl Source {
         audience.replay.restart(from.clone());
         audience.position = Some(from.clone());
         self.fan_out.begin_at(from.clone());
+        audience.opened_at = Some(Instant::now());
         audience.present = present.filter(|present| present > from);
         for queue in audience.members.iter().flat_map(Members::iter) {
             audience.begin(queue);
@@ -304,6 +312,10 @@ impl Source {
         for event in events {
             if bytes + event.weight() > self.parts.piece_bytes && !piece.is_empty() {
                 self.publish_piece(&mut piece).await;
+                if self.is_waited_for() {
+                    // The rest is read again, by whom it concerns.
+                    return;
+                }
                 bytes = 0;
             }
             bytes += event.weight();
@@ -318,11 +330,14 @@ impl Source {
         }
         piece.clear();
         self.fan_out.drained().await;
-        let mut waiting = self.filling_bytes();
-        let mut progress = Instant::now();
-        while waiting > 0 && progress.elapsed() < PACE {
+        let filling = self.filling();
+        let bytes = || filling.iter().filter_map(|queue| queue.filling_bytes()).sum::<usize>();
+        let began = Instant::now();
+        let mut progress = began;
+        let mut waiting = bytes();
+        while waiting > 0 && progress.elapsed() < PACE && began.elapsed() < PACE_AT_MOST {
             tokio::time::sleep(PACE / 50).await;
-            let now = self.filling_bytes();
+            let now = bytes();
             if now < waiting {
                 progress = Instant::now();
             }
@@ -330,11 +345,38 @@ impl Source {
         }
     }
 
-    /// Bytes that wait in queues that are more than half full.
-    fn filling_bytes(&self) -> usize {
+    /// Whether the source is in a past that concerns some only, while others wait for it to come to where they stand.
+    fn is_waited_for(&self) -> bool {
+        let audience = self.audience();
+        let (Some(position), Some(present)) = (&audience.position, &audience.present) else { return false };
+        let is_ahead = |queue: &Arc<Queue>| queue.last().is_some_and(|last| last > *position);
+        let is_long = audience.opened_at.is_some_and(|opened_at| opened_at.elapsed() > PAST);
+        is_long && position < present && audience.members.iter().flat_map(Members::iter).any(is_ahead)
+    }
+
+    /// Leaves the past to the cursor of those who catch up, and goes on in the present.
+    async fn leave_the_past(self: &Arc<Self>) -> Option<Cursor> {
+        self.fan_out.drained().await;
+        let mut audience = self.audience();
+        let present = audience.present.take()?;
+        audience.position = Some(present.clone());
+        audience.replay.restart(present.clone());
+        self.fan_out.begin_at(present.clone());
+        let members: Vec<_> = audience.members.iter().flat_map(Members::iter).cloned().collect();
+        drop(audience);
+        for queue in members {
+            if let Some(after) = queue.step_back(&present) {
+                self.bring_back(Returner { queue, after });
+            }
+        }
+        Some(self.cursor(Some(present)))
+    }
+
+    /// The queues that are more than half full.
+    fn filling(&self) -> Vec<Arc<Queue>> {
         let audience = self.audience();
         let members = audience.members.iter().flat_map(Members::iter);
-        members.filter_map(|queue| queue.filling_bytes()).sum()
+        members.filter(|queue| queue.filling_bytes().is_some()).cloned().collect()
     }
 
     /// Publishes events, and puts them on their way.
@@ -411,9 +453,12 @@ impl Audience {
 
     fn serve_from_memory(&mut self, returner: &Returner) -> bool {
         let Some(missed) = self.replay.behind(&returner.after) else { return false };
-        returner.queue.push(missed);
-        returner.queue.go_live();
-        true
+        // What does not fit yet comes by the cursor, as fast as it is read.
+        let has_all = returner.queue.offer(missed);
+        if has_all {
+            returner.queue.go_live();
+        }
+        has_all
     }
 }
 
@@ -428,7 +473,7 @@ pub(crate) async fn run(source: Arc<Source>, start: Option<Position>) {
     tracing::debug!(%namespace, %stream, "source ended");
 }
 
-async fn follow(source: &Source, start: Option<Position>) {
+async fn follow(source: &Arc<Source>, start: Option<Position>) {
     let mut cursor = match open(source, start).await {
         Ok(cursor) => cursor,
         Err(error) => return source.refuse(mongo::refusal(&error)),
@@ -438,6 +483,11 @@ async fn follow(source: &Source, start: Option<Position>) {
     // Remembered across failures: what was lost is told, even if it takes long until the stream can go on.
     let mut lost = false;
     loop {
+        if source.is_waited_for()
+            && let Some(of_the_present) = source.leave_the_past().await
+        {
+            cursor = of_the_present;
+        }
         let step = if lost { restart(source, &mut cursor).await } else { advance(source, &mut cursor).await };
         match step {
             Ok(Step::GoesOn) => {

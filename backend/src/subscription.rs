@@ -49,6 +49,7 @@ pub struct Queue {
 }
 
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is true or not whatever the others are")]
 struct State {
     waiting: Waiting,
     close: Option<Close>,
@@ -64,6 +65,8 @@ struct State {
     in_hand: bool,
     /// The session has to flush what the source could write in part only.
     flush: bool,
+    /// The source has written something to the socket itself.
+    given_frames: bool,
 }
 
 /// A session's socket, where the source may write for it.
@@ -122,6 +125,7 @@ impl State {
         }
         let delivered = Delivered { form: *form, figures: frames.figures, since: *since };
         self.flush = written == Written::Part;
+        self.given_frames |= !frames.bytes.is_empty();
         self.last = batch.events().last().map(|last| last.position().clone());
         Some(delivered)
     }
@@ -206,7 +210,7 @@ impl Queue {
 
     /// Adds events until one does not fit, and says whether all did: what is in the past can wait for its reader. Offering the
     /// same events again goes on where it stopped.
-    pub(crate) fn offer(&self, events: &[Arc<Event>]) -> bool {
+    pub(crate) fn offer<'a>(&self, events: impl IntoIterator<Item = &'a Arc<Event>>) -> bool {
         let mut state = self.state();
         let mut all = true;
         state.offered = 0;
@@ -275,6 +279,15 @@ impl Queue {
     /// From now on the source fills the queue.
     pub(crate) fn go_live(&self) {
         self.state().live = true;
+    }
+
+    /// The source does not fill the queue any more, if it is one that it serves and that stands before `position`. Says where it
+    /// stands.
+    pub(crate) fn step_back(&self, position: &Position) -> Option<Position> {
+        let mut state = self.state();
+        let last = state.last.clone().filter(|last| state.live && last < position)?;
+        state.live = false;
+        Some(last)
     }
 
     /// The bytes that wait, if they are more than half of the room and are still wanted.
@@ -380,6 +393,11 @@ impl Subscription {
     /// What was taken is written and flushed, and what is told by itself too: the source may write again.
     pub(crate) fn written(&self) {
         self.queue.state().in_hand = false;
+    }
+
+    /// Whether the source has written events to the session's socket itself.
+    pub(crate) fn has_been_given_frames(&self) -> bool {
+        self.queue.state().given_frames
     }
 
     /// Where the subscriber stands while nothing waits for it, as it may send it back. The source writes nothing behind it

@@ -5,7 +5,7 @@
 
 use std::{borrow::Cow, future::Future, sync::Arc, time::Duration};
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use http::{HeaderValue, StatusCode, header};
 use hyper::upgrade::{Parts, Upgraded};
 use shared::{
@@ -32,7 +32,7 @@ use warp::reply::Response;
 
 use crate::{
     config::Limits,
-    event::{Event, Form, Frame, notice, snapshot_end},
+    event::{Form, Frame, notice, snapshot_end},
     expiry::{Due, Expiry},
     metrics::{self, Written},
     mongo,
@@ -49,6 +49,12 @@ use crate::{
 const READ_BUFFER: usize = 128;
 /// Frames are gathered up to this size before they are written.
 const WRITE_BUFFER: usize = 16 * 1024;
+/// What is sent of a queue before the session looks up: for the end of credentials, for pongs, for what the client says.
+const AT_ONCE: usize = 64 * 1024;
+/// A write that takes longer waits until the peer takes something.
+const SLOW_WRITE: Duration = Duration::from_millis(5);
+/// A client that says more waits with it in its own buffers: a hundred messages a second are heard.
+const BETWEEN_MESSAGES: Duration = Duration::from_millis(10);
 /// How long a peer may take to answer a Close.
 const CLOSES_WITHIN: Duration = Duration::from_secs(3);
 /// What is read and thrown away of a client that sent too much, so that it can read why before the connection resets.
@@ -241,31 +247,14 @@ impl Session {
         let mut awaits_pong = false;
         // Spread over the interval, so that clients who came together are not pinged together.
         let mut timer = Instant::now() + self.ping_every.mul_f64(rand::random_range(0.5..=1.0));
+        // Until when the client is not listened to.
+        let mut deaf = None;
         loop {
-            let wake = self.expiry.next().map_or(timer, |due| due.min(timer));
+            let wake = [self.expiry.next(), deaf].into_iter().flatten().fold(timer, Instant::min);
             tokio::select! {
-                // In this order: a pong that waits behind a long write comes before the verdict that there is none, and a
-                // stream that never pauses keeps neither pings nor the end of credentials back.
+                // In this order: neither a client that never stops talking nor a stream that never pauses keeps pings or the end
+                // of credentials back.
                 biased;
-                message = socket.next() => match message {
-                    Some(Ok(Message::Pong(_))) => {
-                        awaits_pong = false;
-                        timer = Instant::now() + self.ping_every;
-                    }
-                    // Whatever else clients send is ignored. tungstenite answers Ping and Close.
-                    Some(Ok(message)) => {
-                        if Box::pin(self.hear(socket, &message)).await.is_err() {
-                            return Ending::Gone;
-                        }
-                    }
-                    Some(Err(Error::Capacity(_))) => return Ending::CloseUnreadable(Close::MessageTooBig),
-                    Some(Err(Error::Utf8(_))) => return Ending::CloseUnreadable(Close::InvalidText),
-                    Some(Err(Error::Protocol(error))) => {
-                        tracing::debug!(%error, "a client breaks the protocol");
-                        return Ending::CloseUnreadable(Close::ProtocolError);
-                    }
-                    Some(Err(_)) | None => return Ending::Gone,
-                },
                 () = sleep_until(wake) => {
                     let told = match self.expiry.due() {
                         None => Ok(()),
@@ -277,16 +266,36 @@ impl Session {
                     if told.is_err() {
                         return Ending::Gone;
                     }
-                    if timer > Instant::now() {
+                    let now = Instant::now();
+                    deaf = deaf.filter(|until| *until > now);
+                    if timer > now {
                         continue;
                     }
                     if awaits_pong {
-                        return Ending::Gone;
+                        // It may have come while something long was written.
+                        let Some(heard) = socket.next().now_or_never() else { return Ending::Gone };
+                        if let Err(ending) = Box::pin(self.hear(socket, heard)).await {
+                            return ending;
+                        }
+                        awaits_pong = false;
+                        timer = Instant::now() + self.ping_every;
+                        continue;
                     }
                     awaits_pong = true;
-                    timer = Instant::now() + self.pong_within;
+                    timer = now + self.pong_within;
                     if Box::pin(self.within(self.ping(socket))).await.is_err() {
                         return Ending::Gone;
+                    }
+                }
+                heard = socket.next(), if deaf.is_none() => {
+                    if let Err(ending) = Box::pin(self.hear(socket, heard)).await {
+                        return ending;
+                    }
+                    if std::mem::take(&mut awaits_pong) {
+                        // Whatever it says, it is there.
+                        timer = Instant::now() + self.ping_every;
+                    } else {
+                        deaf = Some(Instant::now() + BETWEEN_MESSAGES);
                     }
                 }
                 verdict = judged(&mut self.judging) => {
@@ -300,12 +309,15 @@ impl Session {
                 delivery = self.subscription.next() => match delivery {
                     Delivery::Close(close) => return ending(close),
                     delivery => {
-                        let within = self.ping_every + self.pong_within;
-                        match Box::pin(timeout(within, self.send(socket, delivery))).await {
-                            Ok(Ok(None)) => {}
-                            Ok(Ok(Some(ending))) => return ending,
-                            // A peer that takes nothing for so long is gone.
-                            Ok(Err(_)) | Err(_) => return Ending::Gone,
+                        let began = Instant::now();
+                        match Box::pin(self.send(socket, delivery)).await {
+                            Ok(None) => {}
+                            Ok(Some(ending)) => return ending,
+                            Err(()) => return Ending::Gone,
+                        }
+                        if awaits_pong && began.elapsed() > SLOW_WRITE {
+                            // The ping is behind what it has just made room for.
+                            timer = Instant::now() + self.pong_within;
                         }
                     }
                 },
@@ -318,8 +330,36 @@ impl Session {
         }
     }
 
-    /// Begins to judge a token, if that is what the client sent. One is judged at a time.
-    async fn hear(&mut self, socket: &mut Socket, message: &Message) -> Result<(), ()> {
+    /// Takes note of what the client sent, or of its end. Boxed where it is called: most sessions hear nothing but pongs.
+    async fn hear(
+        &mut self,
+        socket: &mut Socket,
+        heard: Option<Result<Message, Error>>,
+    ) -> Result<(), Ending> {
+        let told = match heard {
+            // tungstenite has put the answer behind what is to be written. It goes out before anything more is read, or one who
+            // only asks would fill the memory with answers.
+            Some(Ok(Message::Ping(_))) => self.within(socket.flush()).await,
+            Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => self.heed(socket, &message).await,
+            Some(Ok(Message::Pong(_) | Message::Frame(_))) => Ok(()),
+            Some(Ok(Message::Close(_))) => {
+                // The answer, which tungstenite has ready.
+                let _ = self.within(socket.flush()).await;
+                Err(())
+            }
+            Some(Err(Error::Capacity(_))) => return Err(Ending::CloseUnreadable(Close::MessageTooBig)),
+            Some(Err(Error::Utf8(_))) => return Err(Ending::CloseUnreadable(Close::InvalidText)),
+            Some(Err(Error::Protocol(error))) => {
+                tracing::debug!(%error, "a client breaks the protocol");
+                return Err(Ending::CloseUnreadable(Close::ProtocolError));
+            }
+            Some(Err(_)) | None => Err(()),
+        };
+        told.map_err(|()| Ending::Gone)
+    }
+
+    /// Begins to judge a token, if that is what the client sent, and ignores everything else. One is judged at a time.
+    async fn heed(&mut self, socket: &mut Socket, message: &Message) -> Result<(), ()> {
         let heard = match (message, self.form) {
             (Message::Text(text), Form::V1Json(_)) => ClientMessage::of_json(text),
             (Message::Binary(bytes), Form::V1Bson) => ClientMessage::of_bson(bytes),
@@ -379,14 +419,11 @@ impl Session {
             ending(Close::Internal)
         })?;
         let mut written = Written::default();
-        let sending = async {
-            for frame in frames {
-                written.other(frame.len());
-                socket.feed(message(frame)).await?;
-            }
-            socket.flush().await
-        };
-        self.within(sending).await.map_err(|()| Ending::Gone)?;
+        for frame in frames {
+            written.other(frame.len());
+            self.within(socket.feed(message(frame))).await.map_err(|()| Ending::Gone)?;
+        }
+        self.within(socket.flush()).await.map_err(|()| Ending::Gone)?;
         self.figures.wrote(written);
         Ok(())
     }
@@ -399,41 +436,43 @@ impl Session {
         }
     }
 
-    /// Sends what has come and all that waits behind it in one go.
-    async fn send(&mut self, socket: &mut Socket, delivery: Delivery) -> Result<Option<Ending>, Error> {
+    /// Sends what has come, and what waits behind it up to a limit, in one go.
+    async fn send(&mut self, socket: &mut Socket, delivery: Delivery) -> Result<Option<Ending>, ()> {
         let mut next = Some(delivery);
         let mut end = None;
         let mut written = Written::default();
+        let mut bytes = 0;
         while let Some(delivery) = next {
             match delivery {
                 Delivery::Close(close) => end = Some(ending(close)),
                 Delivery::Flush => {}
-                Delivery::Event(event) if self.is_known_failure(&event) => {}
                 Delivery::Event(event) => match event.encoded(self.form) {
                     Ok(None) => {}
                     Ok(Some(frame)) => {
+                        self.told_of_failure = false;
+                        bytes += frame.len();
                         written.event(frame.len(), || event.written_at());
-                        socket.feed(message(frame)).await?;
+                        self.within(socket.feed(message(frame))).await?;
                     }
+                    Err(_) if event.is_failure() && self.knows_of_failure() => {}
                     Err((close, reason)) => end = Some(Ending::Close(close, reason.into())),
                 },
             }
-            if end.is_some() {
+            if end.is_some() || bytes > AT_ONCE {
                 break;
             }
             next = self.subscription.try_next();
         }
-        socket.flush().await?;
+        self.within(socket.flush()).await?;
         self.subscription.written();
         self.figures.wrote(written);
         Ok(end)
     }
 
-    /// The plain form has no word for a failure but its close, so a client that comes back stands right before it again.
-    fn is_known_failure(&mut self, event: &Event) -> bool {
-        self.told_of_failure =
-            self.told_of_failure && event.is_failure() && event.encoded(self.form).is_err();
-        self.told_of_failure
+    /// The plain form has no word for a failure but its close, so a client that comes back stands right before it again, until it
+    /// has received an event.
+    fn knows_of_failure(&self) -> bool {
+        self.told_of_failure && !self.subscription.has_been_given_frames()
     }
 
     /// A ping, and in the typed forms the position of a quiet stream.

@@ -15,6 +15,9 @@ use crate::{Request, Response, soon};
 /// The answer that the key of the handshake must get (RFC 6455, section 1.3).
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
+/// How long a server takes nothing before it is said to take no more.
+const STUCK: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// An open WebSocket.
 #[derive(Debug)]
 pub struct WebSocket {
@@ -82,6 +85,50 @@ impl WebSocket {
     /// When the connection has ended.
     pub async fn send(&mut self, message: impl Into<Message>) {
         self.inner.send(message.into()).await.expect("the connection is open");
+    }
+
+    /// Sends the same again and again, and reads nothing, until the server takes no more of it, or `most` were sent. Says how
+    /// many were.
+    ///
+    /// # Panics
+    /// When the connection has ended.
+    pub async fn flood(&mut self, message: &Message, most: usize) -> usize {
+        for sent in 0..most {
+            let sending = self.inner.send(message.clone());
+            match tokio::time::timeout(STUCK, sending).await {
+                Ok(sent) => sent.expect("the connection is open"),
+                Err(_) => return sent,
+            }
+        }
+        most
+    }
+
+    /// Sends the same without an end, while it waits for the server to close: with which code and reason.
+    ///
+    /// # Panics
+    /// When the connection ends without a close, or not soon.
+    pub async fn closed_in_a_flood(self, message: Message) -> (u16, String) {
+        let Self { headers, inner } = self;
+        let (mut sink, mut stream) = inner.split();
+        let flood = async {
+            while sink.send(message.clone()).await.is_ok() {}
+            std::future::pending::<()>().await;
+        };
+        let close = async {
+            loop {
+                match stream.next().await {
+                    Some(Ok(Message::Close(Some(close)))) => {
+                        break (close.code.into(), close.reason.to_string());
+                    }
+                    Some(Ok(_)) => {}
+                    other => panic!("the connection ends without a close: {other:?}, {headers:?}"),
+                }
+            }
+        };
+        tokio::select! {
+            close = soon("a close", close) => close,
+            () = flood => unreachable!(),
+        }
     }
 
     /// The code and the reason with which the server closes; texts before it are passed over.

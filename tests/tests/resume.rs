@@ -1,5 +1,9 @@
 //! Positions: a client continues exactly behind the event that it has seen, on any node.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+use std::time::Duration;
+
 use bson::{Document, doc};
 use http::StatusCode;
 use parts::backend::Backend;
@@ -245,6 +249,28 @@ async fn an_event_that_the_pipeline_cannot_compute_is_told_and_the_others_arrive
     assert_eq!((seen, closes), (vec![1, 2, 4, 5, 6, 8, 9, 10], 2));
 }
 
+async fn a_plain_client_that_has_come_back_is_told_of_each_failure_that_comes_later(front: Front) {
+    let database = front.database().await;
+    let stage = r#"{"$set": {"share": {"$divide": [1, "$fullDocument.q"]}}}"#;
+    database.put("log", &format!(r#"{{"streams": [{{"uri": "s", "stages": [{stage}]}}]}}"#)).await;
+    let log = database.mongo.collection::<Document>("log");
+    let good = async |n: i32| log.insert_one(doc! { "n": n, "q": 1 }).await.expect("the insert");
+    let bad = async || log.insert_one(doc! { "q": "none" }).await.expect("the insert");
+    // It keeps the source open, so that what comes later comes by itself.
+    let mut stays = v1(&database, "log/_streams/s").await;
+    let mut socket = database.connect("log/_streams/s?position=true").await;
+    for n in 0..3 {
+        good(n).await;
+        let event = socket.event().await;
+        assert_eq!(event["fullDocument"]["n"], n);
+        bad().await;
+        assert_eq!(socket.closed().await.0, 4010);
+        while stays.event().await["type"] != "error" {}
+        let from = position(&event);
+        socket = database.connect(&format!("log/_streams/s?position=true&resumeAfter={from}")).await;
+    }
+}
+
 /// An update looks its document up when it is read, so that one that fails may be computed a moment later.
 async fn an_update_that_fails_until_its_document_is_mended_is_told_or_delivered_and_never_lost(front: Front) {
     let database = front.database().await;
@@ -304,6 +330,7 @@ both_fronts!(
     the_position_of_an_update_whose_document_has_changed_or_gone_still_resumes,
     a_position_that_was_not_given_for_this_stream_is_400_and_nothing_opens,
     an_event_that_the_pipeline_cannot_compute_is_told_and_the_others_arrive,
+    a_plain_client_that_has_come_back_is_told_of_each_failure_that_comes_later,
     an_update_that_fails_until_its_document_is_mended_is_told_or_delivered_and_never_lost,
     a_lost_collection_is_a_gap_in_v1_and_the_socket_lives_on,
     an_event_source_that_returns_to_what_is_gone_is_told_to_stop,
@@ -355,6 +382,87 @@ async fn who_comes_new_gets_nothing_of_the_past_that_another_returns_to() {
         assert_eq!(returned.event().await["type"], "ready");
         numbers(&mut returned, 0..5_000).await;
         numbers(&mut returned, 10_000..10_001).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_who_returns_to_a_long_past_holds_up_nobody() {
+    const PAST: i32 = 120_000;
+    bounded(async {
+        let here = Front::Native.database().await;
+        here.put("log", STREAMS).await;
+        let mut socket = v1(&here, "log/_streams/all").await;
+        let from = position(&socket.event().await);
+        drop(socket);
+        let past = (0..PAST).map(|n| doc! { "_id": n, "n": n });
+        here.mongo.collection::<Document>("log").insert_many(past).await.expect("the inserts");
+        let node =
+            Backend::start(open_backend("long-past", &addresses().await.mongodb)).await.expect("a node");
+        let there = here.at(&node.url());
+        let mut returned = v1(&there, &format!("log/_streams/all?resumeAfter={from}")).await;
+        assert_eq!(returned.event().await["type"], "ready");
+        numbers(&mut returned, 0..10).await;
+        let mut new = v1(&there, "log/_streams/all").await;
+        assert_eq!(new.event().await["type"], "ready");
+        insert(&here, PAST..PAST + 1).await;
+        let came = Arc::new(AtomicI32::new(10));
+        let counted = Arc::clone(&came);
+        let reader = tokio::spawn(async move {
+            for n in 10..=PAST {
+                numbers(&mut returned, n..n + 1).await;
+                counted.store(n, Relaxed);
+            }
+        });
+        numbers(&mut new, PAST..PAST + 1).await;
+        let come_to = came.load(Relaxed);
+        assert!(come_to < PAST / 2, "the other had come to {come_to} of {PAST} by then");
+        reader.await.expect("each number once, in order");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_missed_more_than_fits_its_queue_gets_all_of_it() {
+    bounded(async {
+        let options = open_backend("memory", &addresses().await.mongodb)
+            .set("TAILRACE_LIMITS__QUEUE_BYTES", "300000")
+            .set("TAILRACE_LIMITS__REPLAY_BYTES", "20000000");
+        let backend = Backend::start(options).await.expect("a backend");
+        let database = Front::Native.database().await.at(&backend.url());
+        database.put("log", STREAMS).await;
+        let mut stays = v1(&database, "log/_streams/all").await;
+        let from = position(&stays.event().await);
+        let documents = (0..400).map(|n| doc! { "_id": n, "n": n, "text": "x".repeat(10_000) });
+        database.mongo.collection::<Document>("log").insert_many(documents).await.expect("the inserts");
+        numbers(&mut stays, 0..400).await;
+        let mut returned = v1(&database, &format!("log/_streams/all?resumeAfter={from}")).await;
+        assert_eq!(returned.event().await["type"], "ready");
+        numbers(&mut returned, 0..400).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_reads_without_a_pause_is_not_gone_however_much_waits_for_it() {
+    const WAITING: i32 = 2_000;
+    bounded(async {
+        let options = open_backend("long-write", &addresses().await.mongodb)
+            .set("TAILRACE_LIMITS__QUEUE_BYTES", "60000000")
+            .set("TAILRACE_LIMITS__PING_SECONDS", "1")
+            .set("TAILRACE_LIMITS__PONG_SECONDS", "3");
+        let backend = Backend::start(options).await.expect("a backend");
+        let database = Front::Native.database().await.at(&backend.url());
+        database.put("log", STREAMS).await;
+        let mut socket = v1(&database, "log/_streams/all").await;
+        assert_eq!(socket.event().await["type"], "ready");
+        let documents = (0..WAITING).map(|n| doc! { "_id": n, "n": n, "text": "x".repeat(20_000) });
+        database.mongo.collection::<Document>("log").insert_many(documents).await.expect("the inserts");
+        // Ten seconds, where a write may take four.
+        for n in 0..WAITING {
+            numbers(&mut socket, n..n + 1).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     })
     .await;
 }

@@ -131,6 +131,56 @@ async fn the_server_pings_and_drops_a_peer_that_is_gone() {
 }
 
 #[tokio::test]
+async fn pings_of_a_client_that_reads_nothing_fill_no_memory() {
+    const MOST: usize = 500_000;
+    bounded(async {
+        let backend =
+            Backend::start(open_backend("ping-flood", &addresses().await.mongodb)).await.expect("a backend");
+        let database = Front::Native.database().await.at(&backend.url());
+        database.put("log", r#"{"streams": [{"uri": "all", "stages": []}]}"#).await;
+        let mut socket = database.connect("log/_streams/all").await;
+        let before = backend.resident().expect("its memory");
+        let sent = socket.flood(&Message::Ping(vec![b'x'; 125].into()), MOST).await;
+        let grown = backend.resident().expect("its memory").saturating_sub(before);
+        assert!(sent < MOST, "the server takes no more than it answers");
+        assert!(grown < 16_000_000, "{grown} bytes for {sent} pings");
+        database.post("log", r#"{"_id": "heard"}"#).await;
+        loop {
+            if let Message::Text(text) = socket.message().await.expect("it is open") {
+                assert!(text.contains("heard"));
+                break;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_never_stops_talking_ends_with_its_credentials() {
+    bounded(async {
+        let (database, _) = stream(Front::Native).await;
+        let here = database.at(Front::Native.guarded().await);
+        let begins_and_goes_on = [
+            Message::Text("hello".into()),
+            Message::Ping("".into()),
+            Message::Pong("".into()),
+            Message::Frame(Frame::message("", OpCode::Data(Data::Continue), false)),
+        ];
+        for (index, message) in begins_and_goes_on.into_iter().enumerate() {
+            let token = token::valid(&json!({ "exp": token::now() + 2 }));
+            let request = Request::get(here.path("log/_streams/all")).bearer(&token);
+            let mut socket = WebSocket::open(&here.server, request).await.expect("a valid token");
+            if index == 3 {
+                socket.send(frame("", Data::Text, false)).await;
+            }
+            let close = socket.closed_in_a_flood(message).await;
+            assert_eq!(close, (4401, "credentials expired".to_owned()));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_session_ends_with_its_credentials() {
     bounded(async {
         for front in [Front::Native, Front::Edge] {
