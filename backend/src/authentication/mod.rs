@@ -15,6 +15,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use ipnet::IpNet;
 use shared::{
     credentials::{Basic, Credentials, Presented, TokenParameter},
     edge_definitions::{Collection, Settings, Signed},
@@ -29,7 +30,7 @@ use shared::{
 
 pub use self::config::{AuthConfig, EdgeConfig, Secret, UserConfig};
 pub(crate) use self::users::Users;
-use self::{key_server::KeyServer, replay::Replay, tickets::Tickets};
+use self::{attempts::Attempts, key_server::KeyServer, replay::Replay, tickets::Tickets};
 use crate::{follow::CollectionPath, seal::PositionKey, sessions::Sessions};
 
 /// Who sent a request.
@@ -111,17 +112,20 @@ impl Authenticator {
         })
     }
 
-    /// Takes users of the configuration and of a collection, and tickets. The error names the key and what it takes.
+    /// Takes users of the configuration and of a collection, and tickets. `uncounted`: networks of addresses that stand for many
+    /// clients. The error names the key and what it takes.
     pub fn with_database(
         mut self,
         auth: &AuthConfig,
         client: &mongodb::Client,
         key: Arc<PositionKey>,
         sessions: &Arc<Sessions>,
+        uncounted: &[IpNet],
     ) -> Result<Self, String> {
         if !auth.users.is_empty() || auth.users_collection.is_some() {
             let collection = auth.users_collection.clone().map(|path| (client.clone(), path));
-            let users = Users::new(&auth.users, collection, auth.failures_per_minute, Arc::clone(sessions))?;
+            let attempts = Attempts::new(auth.failures_per_minute, uncounted);
+            let users = Users::new(&auth.users, collection, attempts, Arc::clone(sessions))?;
             self.users = Some(users);
         }
         let tickets = Tickets::new(client.clone(), key.database(), &self.edge_keys, &self.deployment);

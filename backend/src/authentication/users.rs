@@ -145,7 +145,7 @@ impl Users {
     pub(super) fn new(
         users: &[UserConfig],
         collection: Option<(Client, CollectionPath)>,
-        failures_per_minute: u32,
+        attempts: Attempts,
         sessions: Arc<Sessions>,
     ) -> Result<Arc<Self>, String> {
         let configured = configured(users)?;
@@ -157,7 +157,7 @@ impl Users {
             collection,
             kept: Mutex::default(),
             turns: Semaphore::new((cores / 2).max(1)),
-            attempts: Attempts::new(failures_per_minute),
+            attempts,
             right: Mutex::default(),
             key: hmac::Key::new(hmac::HMAC_SHA256, &rand::random::<[u8; 32]>()),
             stand_in: Mutex::new(stand_in.unwrap_or_else(PasswordHash::stand_in)),
@@ -356,7 +356,7 @@ mod tests {
     }
 
     fn users(of: &[UserConfig], failures: u32) -> Arc<Users> {
-        Users::new(of, None, failures, Arc::default()).expect("users")
+        Users::new(of, None, Attempts::new(failures, &[]), Arc::default()).expect("users")
     }
 
     async fn sign_in(users: &Users, user: &str, password: &str) -> Result<Claims, String> {
