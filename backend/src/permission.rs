@@ -115,6 +115,18 @@ impl Permissions {
             .ok_or_else(|| Refusal::new(Kind::Unavailable, "the permissions are not read yet"))
     }
 
+    /// What is judged by what decides: again, where that has changed in the meantime. What is installed by a judgement is
+    /// judged by every later change, as [`Permissions::read`] does.
+    pub fn judge<T>(&self, mut judge: impl FnMut(&Access) -> T) -> Result<T, Refusal> {
+        loop {
+            let access = self.current()?;
+            let judged = judge(&access);
+            if self.is_current(&access) {
+                return Ok(judged);
+            }
+        }
+    }
+
     /// Whether these still are what decides.
     pub fn is_current(&self, access: &Arc<Access>) -> bool {
         self.current.borrow().as_ref().is_some_and(|current| Arc::ptr_eq(current, access))
@@ -153,5 +165,29 @@ impl Follower for Permissions {
     async fn changed(&self, _: Option<Vec<Bson>>) -> Result<(), Error> {
         // Rules are few, and decide together: the first that fits.
         self.read().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_judged_by_rules_that_were_just_replaced_is_judged_again() {
+        let config: Config = toml::from_str("auth.anonymous = true").expect("a configuration");
+        let client = Client::with_uri_str("mongodb://127.0.0.1:1").await.expect("a connection string");
+        let permissions = Permissions::new(&config, &client, Arc::default()).expect("permissions");
+        let mut judged = Vec::new();
+        let last = permissions.judge(|access| {
+            let everybody = matches!(access.mode, Mode::Everybody);
+            judged.push(everybody);
+            if judged.len() == 1 {
+                let replaced = Arc::new(permissions.access(Mode::Holders));
+                permissions.current.send_replace(Some(replaced));
+            }
+            everybody
+        });
+        assert_eq!(last, Ok(false));
+        assert_eq!(judged, [true, false]);
     }
 }

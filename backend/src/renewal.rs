@@ -65,12 +65,14 @@ impl Renewal {
             Ok(fresh) => fresh,
             Err(refusal) => return Verdict::Refused(refusal),
         };
-        let access = match self.app.permissions.current() {
-            Ok(access) => access,
-            Err(refusal) => return Verdict::Refused(refusal),
-        };
-        let verdict = self.registration.change(|session| self.verdict(session, fresh, &access));
-        verdict.unwrap_or(Verdict::Ends(Close::Internal))
+        let judged = self
+            .app
+            .permissions
+            .judge(|access| self.registration.change(|session| self.verdict(session, fresh.clone(), access)));
+        match judged {
+            Ok(verdict) => verdict.unwrap_or(Verdict::Ends(Close::Internal)),
+            Err(refusal) => Verdict::Refused(refusal),
+        }
     }
 
     fn verdict(&self, session: &mut Session, fresh: Claims, access: &Access) -> Verdict {
