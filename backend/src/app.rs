@@ -108,8 +108,7 @@ impl App {
         let authenticator = Authenticator::new(&config.auth, &config.edge, config.admits_anonymous())
             .and_then(|authenticator| {
                 let key = Arc::clone(&position_key);
-                let uncounted = &config.limits.uncounted_addresses;
-                authenticator.with_database(&config.auth, &mongo.operations, key, &sessions, uncounted)
+                authenticator.with_database(&config.auth, &mongo.operations, key, &sessions, &config.limits)
             })
             .map_err(ConfigError)?;
         let scopes = Scope::of(mounts.databases());

@@ -163,6 +163,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Milliseconds until a request's body must have arrived.
     pub body_timeout_ms: u64,
+    /// Statements of the edge, one with each request that it passes on, that are remembered for two minutes: each counts once.
+    pub edge_statements: usize,
     /// Seconds in which MongoDB finds the documents that a request reads.
     pub read_seconds: u64,
     /// Bytes of BSON of the documents that one answer holds. One document always fits.
@@ -201,6 +203,7 @@ impl Default for Limits {
             header_bytes: 48 * 1024,
             body_bytes: 16 * 1024 * 1024,
             body_timeout_ms: 30_000,
+            edge_statements: 500_000,
             read_seconds: 10,
             page_bytes: 16 * 1024 * 1024,
             queue_bytes: 1024 * 1024,
@@ -254,6 +257,7 @@ impl Limits {
             ("connections-per-user", self.connections_per_user),
             ("connections-per-stream", self.connections_per_stream),
             ("bindings-per-user", self.bindings_per_user),
+            ("edge-statements", self.edge_statements),
         ] {
             at_least(key, bytes(count), 1)?;
         }

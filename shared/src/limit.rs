@@ -62,6 +62,8 @@ limits! {
     BodyTime => "body-timeout-ms", TooSlow, "the body takes too long";
     /// Bytes of a request's body: of a document.
     BodyBytes => "body-bytes", BodyTooLarge, "the body is too large";
+    /// Statements of the edge that are remembered: requests that it passes on in two minutes.
+    EdgeStatements => "edge-statements", Unavailable, "too many requests from the edge";
     /// The time in which MongoDB finds documents.
     ReadTime => "read-seconds", Unavailable, "the documents take too long to find";
     /// Bytes of the documents of one page.

@@ -15,7 +15,6 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use ipnet::IpNet;
 use shared::{
     credentials::{Basic, Credentials, Presented, TokenParameter},
     edge_definitions::{Collection, Settings, Signed},
@@ -31,7 +30,7 @@ use shared::{
 pub use self::config::{AuthConfig, EdgeConfig, Secret, UserConfig};
 pub(crate) use self::users::Users;
 use self::{attempts::Attempts, key_server::KeyServer, replay::Replay, tickets::Tickets};
-use crate::{follow::CollectionPath, seal::PositionKey, sessions::Sessions};
+use crate::{config::Limits, follow::CollectionPath, seal::PositionKey, sessions::Sessions};
 
 /// Who sent a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,29 +104,29 @@ impl Authenticator {
             edge_keys,
             edge_required: edge.required,
             deployment: edge.audience.clone(),
-            replay: Replay::default(),
+            replay: Replay::new(Limits::default().edge_statements),
             parameter: auth.query_parameter.clone(),
             users: None,
             shared: None,
         })
     }
 
-    /// Takes users of the configuration and of a collection, and tickets. `uncounted`: networks of addresses that stand for many
-    /// clients. The error names the key and what it takes.
+    /// Takes users of the configuration and of a collection, and tickets. The error names the key and what it takes.
     pub fn with_database(
         mut self,
         auth: &AuthConfig,
         client: &mongodb::Client,
         key: Arc<PositionKey>,
         sessions: &Arc<Sessions>,
-        uncounted: &[IpNet],
+        limits: &Limits,
     ) -> Result<Self, String> {
         if !auth.users.is_empty() || auth.users_collection.is_some() {
             let collection = auth.users_collection.clone().map(|path| (client.clone(), path));
-            let attempts = Attempts::new(auth.failures_per_minute, uncounted);
+            let attempts = Attempts::new(auth.failures_per_minute, &limits.uncounted_addresses);
             let users = Users::new(&auth.users, collection, attempts, Arc::clone(sessions))?;
             self.users = Some(users);
         }
+        self.replay = Replay::new(limits.edge_statements);
         let tickets = Tickets::new(client.clone(), key.database(), &self.edge_keys, &self.deployment);
         self.shared = Some(Shared { key, tickets });
         Ok(self)

@@ -7,6 +7,7 @@ use std::{
 
 use shared::{
     identity::LIFETIME,
+    limit::Limit,
     refusal::{Kind, Refusal},
     token::LEEWAY,
 };
@@ -14,12 +15,13 @@ use shared::{
 /// How long an id can come again, in seconds: a statement from the furthest future that is believed, until it expires.
 const HORIZON: u64 = LEEWAY + LIFETIME + LEEWAY;
 
-/// Ids of one generation; two take 16 bytes each and the set's own room, some 40 MB at the most.
-const MOST: usize = 500_000;
-
 /// The ids that were seen, in two generations: one that fills, and one that is old enough to forget when that is full.
-#[derive(Debug, Default)]
-pub(super) struct Replay(Mutex<Generations>);
+#[derive(Debug)]
+pub(super) struct Replay {
+    /// Ids of one generation. Two are kept.
+    most: usize,
+    seen: Mutex<Generations>,
+}
 
 #[derive(Debug, Default)]
 struct Generations {
@@ -29,9 +31,14 @@ struct Generations {
 }
 
 impl Replay {
+    /// Takes so many ids in the time in which one can come again.
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, seen: Mutex::default() }
+    }
+
     /// Takes an id that was not seen before; 401 for one that was. `now` is in Unix seconds.
     pub(super) fn accept(&self, id: [u8; 16], now: u64) -> Result<(), Refusal> {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if now.saturating_sub(seen.turned) >= HORIZON {
             seen.previous = std::mem::take(&mut seen.current);
             if now.saturating_sub(seen.turned) >= 2 * HORIZON {
@@ -42,9 +49,9 @@ impl Replay {
         if seen.previous.contains(&id) || seen.current.contains(&id) {
             return Err(Refusal::new(Kind::Unauthenticated, "Tailrace-Identity was used before"));
         }
-        if seen.current.len() >= MOST {
+        if seen.current.len() >= self.most {
             // Forgetting an id would let it in again.
-            return Err(Refusal::new(Kind::Unavailable, "too many requests from the edge"));
+            return Err(Limit::EdgeStatements.refusal(u64::try_from(self.most).unwrap_or(u64::MAX)));
         }
         seen.current.insert(id);
         Ok(())
@@ -57,7 +64,7 @@ mod tests {
 
     #[test]
     fn an_id_is_taken_once_as_long_as_it_could_come_again() {
-        let replay = Replay::default();
+        let replay = Replay::new(10);
         for start in [1_000, 1_050, 1_119] {
             let id = [u8::try_from(start % 251).unwrap(); 16];
             assert!(replay.accept(id, start).is_ok());
@@ -70,11 +77,25 @@ mod tests {
 
     #[test]
     fn what_cannot_come_again_is_forgotten() {
-        let replay = Replay::default();
+        let replay = Replay::new(10);
         for now in 0..2_000 {
             replay.accept([u8::try_from(now % 250).unwrap(); 16], 10_000 + now * HORIZON).unwrap();
         }
-        let seen = replay.0.lock().unwrap();
+        let seen = replay.seen.lock().unwrap();
         assert!(seen.current.len() + seen.previous.len() <= 2);
+    }
+
+    #[test]
+    fn over_the_limit_a_statement_is_refused_and_none_is_forgotten_for_it() {
+        let replay = Replay::new(2);
+        for id in [1, 2] {
+            replay.accept([id; 16], 1_000).expect("a new one");
+        }
+        let refusal = replay.accept([3; 16], 1_000).unwrap_err();
+        let message = "503 too many requests from the edge: limits.edge-statements is 2";
+        assert_eq!((refusal.to_string(), refusal.limit()), (message.to_owned(), Some(Limit::EdgeStatements)));
+        let refusal = replay.accept([1; 16], 1_000).unwrap_err();
+        assert_eq!(refusal.to_string(), "401 Tailrace-Identity was used before");
+        replay.accept([3; 16], 1_000 + HORIZON).expect("the others cannot come again");
     }
 }
