@@ -27,7 +27,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     authentication::{AuthConfig, Authenticator, EdgeConfig, Secret},
-    follow::CollectionPath,
+    collection_path::CollectionPath,
     tls::{Tls, TlsConfig},
 };
 

@@ -1,7 +1,7 @@
 //! A change stream of MongoDB that is read in batches, knows where it stands, and steps over what its pipeline cannot
 //! compute.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, Timestamp, doc};
 use mongodb::{
@@ -22,12 +22,9 @@ use crate::{
     metrics::Metrics,
     mongo::{self, Fault, fault},
     position::Position,
-    read_ahead::{ReadAhead, STALLED, next, stalled},
+    read_ahead::{AWAIT, ReadAhead, STALLED, next, stalled},
     seal::Seal,
 };
-
-/// How long MongoDB holds an empty reply back for an event.
-const AWAIT: Duration = Duration::from_secs(1);
 
 /// Events in one reply. Above zero, so that a lost position fails when the cursor opens and not later.
 const BATCH: u32 = 1000;

@@ -1,64 +1,15 @@
 //! Follows every change of one collection that the server itself depends on: users, permissions.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc};
 
-use bson::{Bson, Document, doc};
-use futures_util::StreamExt;
-use mongodb::{
-    Client,
-    error::Error,
-    raw_batch_cursor::{RawBatch, RawBatchCursor},
+use bson::{Bson, doc};
+use mongodb::{Client, error::Error};
+
+use crate::{
+    backoff::Backoff,
+    collection_path::CollectionPath,
+    read_ahead::{AWAIT, next},
 };
-use serde::Deserialize;
-use shared::name::{CollectionName, DatabaseName, Namespace};
-use tokio::time::timeout;
-
-use crate::backoff::Backoff;
-
-const AWAIT: Duration = Duration::from_secs(1);
-const STALLED: Duration = Duration::from_secs(10);
-
-/// A collection that the configuration names, as `app.users`. It may be one that no address reaches.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct CollectionPath {
-    database: String,
-    collection: String,
-}
-
-impl TryFrom<String> for CollectionPath {
-    type Error = String;
-
-    fn try_from(path: String) -> Result<Self, String> {
-        match path.split_once('.') {
-            Some((database, collection)) if !database.is_empty() && !collection.is_empty() => {
-                Ok(Self { database: database.to_owned(), collection: collection.to_owned() })
-            }
-            _ => Err(format!("{path:?} is no collection, expected a database and a name, as app.users")),
-        }
-    }
-}
-
-impl std::fmt::Display for CollectionPath {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}", self.database, self.collection)
-    }
-}
-
-impl CollectionPath {
-    /// The collection.
-    pub fn of(&self, client: &Client) -> mongodb::Collection<Document> {
-        client.database(&self.database).collection(&self.collection)
-    }
-
-    /// Its name, if an address may reach it.
-    pub fn namespace(&self) -> Option<Namespace> {
-        Some(Namespace {
-            database: DatabaseName::new(&self.database)?,
-            collection: CollectionName::new(&self.collection)?,
-        })
-    }
-}
 
 /// Who follows a collection.
 pub trait Follower: Send + Sync + 'static {
@@ -97,11 +48,11 @@ async fn once(
 ) -> Result<(), Error> {
     let pipeline =
         [doc! { "$changeStream": {} }, doc! { "$project": { "operationType": 1, "documentKey": 1 } }];
-    let cursor = path.of(client).aggregate(pipeline).batch_size(1000).max_await_time(AWAIT).batch().await?;
+    let mut cursor =
+        path.of(client).aggregate(pipeline).batch_size(1000).max_await_time(AWAIT).batch().await?;
     follower.opened().await?;
     *backoff = Backoff::default();
-    let mut batches = Batches::new(cursor);
-    while let Some(batch) = batches.next().await? {
+    while let Some(batch) = next(&mut cursor).await? {
         let mut ids = Some(Vec::new());
         for event in batch.doc_slices()? {
             let event = event?;
@@ -120,41 +71,4 @@ async fn once(
         }
     }
     follower.changed(None).await
-}
-
-/// The replies to a cursor, each within a time in which a server that is well has answered.
-pub(crate) struct Batches(RawBatchCursor);
-
-impl Batches {
-    pub(crate) fn new(cursor: RawBatchCursor) -> Self {
-        Self(cursor)
-    }
-
-    /// The next reply; `None` when MongoDB has ended the cursor.
-    pub(crate) async fn next(&mut self) -> Result<Option<RawBatch>, Error> {
-        match timeout(STALLED, self.0.next()).await {
-            Ok(batch) => batch.transpose(),
-            Err(_) => Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "no reply to getMore").into()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_collection_is_named_with_its_database() {
-        let path = |text: &str| CollectionPath::try_from(text.to_owned());
-        let acl = path("app.acl.v2").expect("path");
-        assert_eq!((acl.database.as_str(), acl.collection.as_str()), ("app", "acl.v2"));
-        assert!(acl.namespace().is_some());
-        assert!(path("app._acl").expect("path").namespace().is_none(), "no address reaches it");
-        for wrong in ["users", ".users", "app."] {
-            assert_eq!(
-                path(wrong).unwrap_err(),
-                format!("{wrong:?} is no collection, expected a database and a name, as app.users")
-            );
-        }
-    }
 }

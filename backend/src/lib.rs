@@ -17,6 +17,7 @@ mod batch;
 pub mod body;
 pub mod catalog;
 pub mod catch_up;
+pub mod collection_path;
 pub mod config;
 pub mod cursor;
 pub mod edge;

@@ -16,9 +16,7 @@ use shared::{
 use tokio::sync::watch;
 
 use crate::{
-    authentication::Caller,
-    config::Config,
-    follow::{CollectionPath, Follower},
+    authentication::Caller, collection_path::CollectionPath, config::Config, follow::Follower,
     sessions::Sessions,
 };
 

@@ -12,6 +12,9 @@ use tokio::{
     time::timeout,
 };
 
+/// How long MongoDB holds an empty reply back for an event.
+pub(crate) const AWAIT: Duration = Duration::from_secs(1);
+
 /// A reply that takes longer than this will not come: the server hangs.
 pub(crate) const STALLED: Duration = Duration::from_secs(10);
 

@@ -1,6 +1,6 @@
 //! Follows `_properties`, and the drops of collections and databases, so that a change by any hand acts within a second.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bson::{Document, RawDocument, doc};
 use mongodb::{Client, error::Error, raw_batch_cursor::RawBatchCursor};
@@ -9,13 +9,11 @@ use shared::name::{CollectionName, DatabaseName, Namespace};
 use crate::{
     backoff::Backoff,
     catalog::Catalog,
-    follow::Batches,
     metadata::PROPERTIES,
     metrics::{Metrics, Part},
     mongo,
+    read_ahead::{AWAIT, next},
 };
-
-const AWAIT: Duration = Duration::from_secs(1);
 
 /// What one watcher follows.
 #[derive(Clone, Debug)]
@@ -85,9 +83,8 @@ async fn open(client: &Client, scope: &Scope) -> Result<RawBatchCursor, Error> {
     client.database(database).aggregate(pipeline).batch_size(1000).max_await_time(AWAIT).batch().await
 }
 
-async fn read(cursor: RawBatchCursor, catalog: &Catalog) -> Result<(), Error> {
-    let mut batches = Batches::new(cursor);
-    while let Some(batch) = batches.next().await? {
+async fn read(mut cursor: RawBatchCursor, catalog: &Catalog) -> Result<(), Error> {
+    while let Some(batch) = next(&mut cursor).await? {
         for event in batch.doc_slices()? {
             if let Some(event) = event?.as_document() {
                 act(event, catalog).await?;

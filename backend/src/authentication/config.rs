@@ -10,7 +10,7 @@ use shared::{
     token::{Policy, Settings},
 };
 
-use crate::follow::CollectionPath;
+use crate::collection_path::CollectionPath;
 
 /// A configured secret; it never shows in a log.
 #[derive(Clone, PartialEq, Eq, Deserialize)]

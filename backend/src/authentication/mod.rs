@@ -30,7 +30,7 @@ use shared::{
 pub use self::config::{AuthConfig, EdgeConfig, Secret, UserConfig};
 pub(crate) use self::users::Users;
 use self::{attempts::Attempts, key_server::KeyServer, replay::Replay, tickets::Tickets};
-use crate::{config::Limits, follow::CollectionPath, seal::PositionKey, sessions::Sessions};
+use crate::{collection_path::CollectionPath, config::Limits, seal::PositionKey, sessions::Sessions};
 
 /// Who sent a request.
 #[derive(Clone, Debug, PartialEq)]

@@ -22,7 +22,8 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use super::{attempts::Attempts, config::UserConfig, password::PasswordHash, refused};
 use crate::{
-    follow::{CollectionPath, Follower},
+    collection_path::CollectionPath,
+    follow::Follower,
     mongo,
     sessions::{Session, Sessions},
 };
