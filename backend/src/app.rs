@@ -30,11 +30,12 @@ use crate::{
     body::Body,
     catalog::Catalog,
     config::{Config, ConfigError},
-    edge, follow,
+    edge,
+    follow::{self, Followed},
     health::{self, Readiness},
     hub::Hub,
     limits::{Places, Rates},
-    metrics::Metrics,
+    metrics::{Metrics, Part},
     mongo::Mongo,
     permission::{May, Permissions},
     routes::Upgrade,
@@ -77,6 +78,8 @@ pub struct App {
     pub places: Arc<Places>,
     /// The certificate, where the node itself ends TLS.
     pub tls: Option<Arc<Tls>>,
+    /// Collections of users and rules, and whether they are followed.
+    pub collections: Vec<Arc<Followed>>,
     /// Whether MongoDB answers.
     pub readiness: Readiness,
     /// How often streams are asked for.
@@ -117,11 +120,18 @@ impl App {
             let metrics = Arc::clone(&metrics);
             tokio::spawn(watcher::run(mongo.streams.clone(), scope, Arc::clone(&catalog), metrics));
         }
+        let mut collections = Vec::new();
         if let Some(collection) = permissions.collection() {
-            tokio::spawn(follow::run(mongo.streams.clone(), collection.clone(), Arc::clone(&permissions)));
+            let (path, state) = (collection.clone(), Followed::new(Part::Permissions));
+            collections.push(Arc::clone(&state));
+            let (client, follower) = (mongo.streams.clone(), Arc::clone(&permissions));
+            tokio::spawn(follow::run(client, path, follower, state, Arc::clone(&metrics)));
         }
         if let Some((users, collection)) = authenticator.users() {
-            tokio::spawn(follow::run(mongo.streams.clone(), collection.clone(), Arc::clone(users)));
+            let (path, state) = (collection.clone(), Followed::new(Part::Users));
+            collections.push(Arc::clone(&state));
+            let (client, follower) = (mongo.streams.clone(), Arc::clone(users));
+            tokio::spawn(follow::run(client, path, follower, state, Arc::clone(&metrics)));
         }
         let sockets = TaskTracker::new();
         let tls = Tls::new(&config.tls).map_err(ConfigError)?;
@@ -140,6 +150,7 @@ impl App {
             position_key,
             places,
             tls,
+            collections,
             readiness: Readiness::default(),
             rates,
             sockets,

@@ -54,10 +54,11 @@ pub fn health(head: &Head) -> Result<Response, Refusal> {
     Ok(answer::json(r#"{"status":"up"}"#.to_owned()))
 }
 
-/// `/_ready`: 200 when MongoDB answers and every change of metadata is followed, else 503.
+/// `/_ready`: 200 when MongoDB answers and every change of metadata, users, and rules is followed, else 503.
 pub async fn ready(app: &App, head: &Head) -> Result<Response, Refusal> {
     check_method(head)?;
     app.catalog.followed_now()?;
+    app.collections.iter().try_for_each(|followed| followed.check())?;
     let ask = async {
         let asked = timeout(ANSWERS_WITHIN, app.mongo.ready()).await;
         asked.map_err(|_| away())?.map_err(|error| mongo::refusal(&error))

@@ -33,14 +33,23 @@ pub enum Part {
     CatchUp,
     /// The watch of the metadata.
     Metadata,
+    /// The watch of the users with passwords.
+    Users,
+    /// The watch of the rules.
+    Permissions,
 }
 
 impl Part {
-    const fn label(self) -> &'static str {
+    const ALL: [Self; 5] = [Self::Source, Self::CatchUp, Self::Metadata, Self::Users, Self::Permissions];
+
+    /// How figures name it, and who asks whether the node is ready.
+    pub const fn label(self) -> &'static str {
         match self {
             Self::Source => "source",
             Self::CatchUp => "catch_up",
             Self::Metadata => "metadata",
+            Self::Users => "users",
+            Self::Permissions => "permissions",
         }
     }
 }
@@ -196,7 +205,7 @@ impl Metrics {
         }
         for fault in [Fault::Unreachable, Fault::HistoryLost, Fault::Refused(0)] {
             drop(self.cursors_failed.get_or_create(&[("fault", fault.label())]));
-            for part in [Part::Source, Part::CatchUp, Part::Metadata] {
+            for part in Part::ALL {
                 drop(self.mongodb_faults.get_or_create(&[("part", part.label()), ("fault", fault.label())]));
             }
         }
@@ -431,6 +440,7 @@ mod tests {
             "tailrace_closes_total{code=\"4003\"} 0",
             "tailrace_cursors_opened_total{begins=\"behind_a_position\"} 0",
             "tailrace_mongodb_faults_total{part=\"source\",fault=\"unreachable\"} 0",
+            "tailrace_mongodb_faults_total{part=\"users\",fault=\"refused\"} 0",
             "tailrace_subscribers{form=\"sse\"} 0",
             "tailrace_lag_seconds_count 0",
             "tailrace_limit_hits_total{limit=\"bindings-per-user\"} 0",
