@@ -37,9 +37,19 @@ pub(crate) fn healthy() -> Result<web_sys::Response> {
     build(Some(r#"{"status":"up"}"#), 200, &json_headers(&[])?)
 }
 
-/// 500 while the worker's variables are wrong; which one is for the log.
-pub(crate) fn misconfigured() -> Result<web_sys::Response> {
-    refusal(&Refusal::new(Kind::Internal, "the edge is misconfigured: its log says where"), &[])
+/// 500 while the worker's variables are wrong, or those of the backend do not agree with them; which ones is for the log.
+pub(crate) fn misconfigured() -> Refusal {
+    Refusal::new(Kind::Internal, "the edge is misconfigured: its log says where")
+}
+
+/// 500 for what cannot happen.
+pub(crate) fn internal() -> Refusal {
+    Refusal::new(Kind::Internal, "internal fault at the edge")
+}
+
+/// 503 where no backend answered, or not to the end.
+pub(crate) fn unanswered() -> Refusal {
+    Refusal::new(Kind::Unavailable, "no backend answered")
 }
 
 fn json_headers(cors: &[(HeaderName, HeaderValue)]) -> Result<web_sys::Headers> {

@@ -97,7 +97,7 @@ async fn judged(
     let mut deployment = known(kept, head, knowledge).await?;
     told.basic = deployment.basic;
     if signs_out(head, &deployment) {
-        return answer::with_cookie(&session_cookie::clear(), &told.cors).map_err(|_| internal());
+        return answer::with_cookie(&session_cookie::clear(), &told.cors).map_err(|_| answer::internal());
     }
     let mut caller = caller::of(head, knowledge, &deployment).await;
     if let Err(refusal) = &caller
@@ -109,7 +109,7 @@ async fn judged(
         told.cors = fresh.origins.headers(&fresh.origins.judge(&head.headers));
         told.basic = fresh.basic;
         if signs_out(head, &fresh) {
-            return answer::with_cookie(&session_cookie::clear(), &told.cors).map_err(|_| internal());
+            return answer::with_cookie(&session_cookie::clear(), &told.cors).map_err(|_| answer::internal());
         }
         if caller::differs(head, knowledge, &deployment, &fresh) {
             caller = caller::of(head, knowledge, &fresh).await;
@@ -124,7 +124,7 @@ async fn judged(
     {
         // The user has changed since the password was compared: it is compared again. The body of a write is gone.
         users::forget(basic);
-        if reads(head) {
+        if upstream::reads(&head.method) {
             let caller = caller::of(head, knowledge, &deployment).await?;
             return pass(request, head, knowledge, &deployment, &caller, told).await;
         }
@@ -195,7 +195,7 @@ async fn preflight(
     }
     let origin = origins.judge(&head.headers);
     origin.admit()?;
-    answer::no_content(&origins.preflight_headers(&origin)).map_err(|_| internal())
+    answer::no_content(&origins.preflight_headers(&origin)).map_err(|_| answer::internal())
 }
 
 /// A request whose caller is known.
@@ -287,7 +287,7 @@ impl Call<'_> {
                 return Err(Refusal::method_not_allowed(method, "POST, DELETE, OPTIONS"));
             }
         };
-        answer::with_cookie(&cookie, cors).map_err(|_| internal())
+        answer::with_cookie(&cookie, cors).map_err(|_| answer::internal())
     }
 
     fn judge_stream(
@@ -313,13 +313,14 @@ async fn forward(
     parameter: Option<&TokenParameter>,
     settings: &Settings,
 ) -> std::result::Result<web_sys::Response, Refusal> {
-    let (headers, query) = upstream::without_credentials(request, head, parameter).map_err(|_| internal())?;
+    let (headers, query) =
+        upstream::without_credentials(request, head, parameter).map_err(|_| answer::internal())?;
     let outgoing = Outgoing {
         method: &head.method,
         path: &address.canonical,
         query: query.as_deref(),
         headers: &headers,
-        body: if reads(head) { None } else { request.body() },
+        body: if upstream::reads(&head.method) { None } else { request.body() },
         statement,
         purpose: Purpose::Request,
     };
@@ -340,10 +341,6 @@ async fn forward(
     Ok(answer)
 }
 
-fn reads(head: &Head) -> bool {
-    matches!(head.method, Method::GET | Method::HEAD)
-}
-
 async fn within_rate(head: &Head, env: &Env) -> std::result::Result<(), Refusal> {
     let Ok(limiter) = env.rate_limiter(RATE_LIMITER) else { return Ok(()) };
     let client = head.peer.map_or_else(|| "unknown".to_owned(), |peer| AddressBlock::of(peer).to_string());
@@ -357,10 +354,6 @@ async fn within_rate(head: &Head, env: &Env) -> std::result::Result<(), Refusal>
 
 fn no_resource() -> Refusal {
     Refusal::new(Kind::NotFound, "Resource does not exist")
-}
-
-fn internal() -> Refusal {
-    Refusal::new(Kind::Internal, "internal fault at the edge")
 }
 
 /// Whether a path is one of the service's own machines', in any spelling that some parser may take for it.

@@ -22,7 +22,7 @@ use shared::{
 use worker::{Cache, Context, console_error, console_warn};
 
 use crate::{
-    runtime,
+    answer, runtime,
     settings::Settings,
     upstream::{self, Outgoing},
 };
@@ -201,8 +201,7 @@ impl Knowledge<'_> {
     async fn fetch(&self, subject: &Subject, key: &str) -> Result<(Signed, u64), Refusal> {
         let began = runtime::now();
         let statement = Statement::of_edge(None);
-        let headers = web_sys::Headers::new()
-            .map_err(|_| Refusal::new(Kind::Internal, "internal fault at the edge"))?;
+        let headers = web_sys::Headers::new().map_err(|_| answer::internal())?;
         let outgoing = Outgoing {
             method: &Method::GET,
             path: &subject.path(),
@@ -222,14 +221,14 @@ impl Knowledge<'_> {
                     "{}: the backend answered {status}: do EDGE_KEY and EDGE_AUDIENCE equal its edge.keys and edge.audience?",
                     subject.path()
                 );
-                return Err(Refusal::new(Kind::Internal, "the edge is misconfigured: its log says where"));
+                return Err(answer::misconfigured());
             }
         }
         let mac = answer.headers().get(MAC_HEADER.as_str()).ok().flatten().unwrap_or_default();
         let body = runtime::body(&answer, LIMIT, Duration::from_secs(8)).await;
         let body = body.map_err(|fault| {
             console_warn!("{}: {fault}", subject.path());
-            Refusal::new(Kind::Unavailable, "no backend answered")
+            answer::unanswered()
         })?;
         Ok((Signed { body, mac }, began))
     }
@@ -274,7 +273,7 @@ const CACHE: &str = "tailrace";
 
 fn misread(fault: &str) -> Refusal {
     console_error!("{fault}: do EDGE_KEY and EDGE_AUDIENCE equal the backend's edge.keys and edge.audience?");
-    Refusal::new(Kind::Internal, "the edge is misconfigured: its log says where")
+    answer::misconfigured()
 }
 
 fn keep_deployment(cached: Cached<Rc<Deployment>>) {

@@ -25,7 +25,7 @@ async fn fetch(request: web_sys::Request, env: Env, context: Context) -> worker:
         Ok(settings) => gate::handle(request, &settings, &env, &context).await,
         Err(fault) => {
             console_error!("{fault}");
-            answer::misconfigured()
+            answer::refusal(&answer::misconfigured(), &[])
         }
     }
 }

@@ -6,14 +6,14 @@ use http::Method;
 use shared::{
     credentials::{self, TokenParameter},
     identity::{self, Bound, Purpose, Statement},
-    refusal::{Kind, Refusal},
+    refusal::Refusal,
     remote::Remote,
     request::Head,
 };
 use wasm_bindgen::JsValue;
 use worker::{console_error, console_warn};
 
-use crate::{runtime, service_token, settings::Settings};
+use crate::{answer, runtime, service_token, settings::Settings};
 
 /// How long a backend has for the headers of its answer.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -63,6 +63,11 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) purpose: Purpose,
 }
 
+/// Whether a request of this method changes nothing, and may be sent again.
+pub(crate) fn reads(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
 /// Sends to the backend that `key` belongs to, and on to the next while one does not answer. A write goes to one only.
 ///
 /// 503 when none answers.
@@ -71,12 +76,12 @@ pub(crate) async fn send(
     key: &str,
     settings: &Settings,
 ) -> Result<web_sys::Response, Refusal> {
-    let reads = matches!(*outgoing.method, Method::GET | Method::HEAD);
+    let reads = reads(outgoing.method);
     for backend in ranked(key, settings).into_iter().take(if reads { usize::MAX } else { 1 }) {
         let patience = if reads { PATIENCE } else { PATIENCE_WITH_WRITES };
         let init = signed(outgoing, backend, settings).map_err(|error| {
             console_error!("a request cannot be signed: {}", runtime::text_of(&error));
-            Refusal::new(Kind::Internal, "internal fault at the edge")
+            answer::internal()
         })?;
         match runtime::fetch(&url(backend, outgoing.path, outgoing.query), &init, patience).await {
             // Cloudflare's words for an origin that is away (520 to 527, 530).
@@ -91,7 +96,7 @@ pub(crate) async fn send(
         }
         rest(backend);
     }
-    Err(Refusal::new(Kind::Unavailable, "no backend answered"))
+    Err(answer::unanswered())
 }
 
 fn rest(backend: &Remote) {

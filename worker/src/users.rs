@@ -13,6 +13,7 @@ use shared::{
 use worker::{console_error, console_warn};
 
 use crate::{
+    answer,
     knowledge::Knowledge,
     runtime,
     upstream::{self, Outgoing},
@@ -76,7 +77,7 @@ pub(crate) fn forget(basic: &Basic) {
 fn key(basic: &Basic) -> Result<[u8; 32], Refusal> {
     let salt = match SALT.with_borrow(|salt| *salt) {
         Some(salt) => salt,
-        None => runtime::random().map_err(|_| internal())?,
+        None => runtime::random().map_err(|_| answer::internal())?,
     };
     SALT.set(Some(salt));
     Ok(Sha256::new().chain_update(salt).chain_update(basic.encoded()).finalize().into())
@@ -84,8 +85,8 @@ fn key(basic: &Basic) -> Result<[u8; 32], Refusal> {
 
 async fn ask(basic: &Basic, client: Option<IpAddr>, knowledge: &Knowledge<'_>) -> Result<Claims, Refusal> {
     let settings = knowledge.settings;
-    let headers = web_sys::Headers::new().map_err(|_| internal())?;
-    headers.set("authorization", &format!("Basic {}", basic.encoded())).map_err(|_| internal())?;
+    let headers = web_sys::Headers::new().map_err(|_| answer::internal())?;
+    headers.set("authorization", &format!("Basic {}", basic.encoded())).map_err(|_| answer::internal())?;
     let outgoing = Outgoing {
         method: &Method::GET,
         path: &Subject::User(basic.clone()).path(),
@@ -99,14 +100,14 @@ async fn ask(basic: &Basic, client: Option<IpAddr>, knowledge: &Knowledge<'_>) -
     let header = |name: &str| answer.headers().get(name).ok().flatten();
     let body = runtime::body(&answer, LIMIT, PATIENCE).await.map_err(|fault| {
         console_warn!("/_edge/_user: {fault}");
-        Refusal::new(Kind::Unavailable, "no backend answered")
+        answer::unanswered()
     })?;
     let kind = match answer.status() {
         200 => {
             let signed = Signed { body, mac: header(MAC_HEADER.as_str()).unwrap_or_default() };
             return signed.read_user(basic, &settings.keys, &settings.deployment).map_err(|fault| {
                 console_error!("{fault}");
-                Refusal::new(Kind::Internal, "the edge is misconfigured: its log says where")
+                answer::misconfigured()
             });
         }
         401 => Kind::Unauthenticated,
@@ -114,7 +115,7 @@ async fn ask(basic: &Basic, client: Option<IpAddr>, knowledge: &Knowledge<'_>) -
         503 => Kind::Unavailable,
         status => {
             console_error!("/_edge/_user: the backend answered {status}");
-            return Err(internal());
+            return Err(answer::internal());
         }
     };
     let message: Option<String> = serde_json::from_str(&body)
@@ -125,8 +126,4 @@ async fn ask(basic: &Basic, client: Option<IpAddr>, knowledge: &Knowledge<'_>) -
         Some(seconds) => Err(refusal.retry_after(seconds)),
         None => Err(refusal),
     }
-}
-
-fn internal() -> Refusal {
-    Refusal::new(Kind::Internal, "internal fault at the edge")
 }
