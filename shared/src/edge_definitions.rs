@@ -221,6 +221,11 @@ impl<T> Cached<T> {
         now.saturating_sub(self.fetched) <= PASSES_UP_TO
     }
 
+    /// Whether it may let a request pass while it is being fetched again.
+    pub fn may_pass_meanwhile(&self, now: u64) -> bool {
+        now.saturating_sub(self.fetched) <= 2 * PASSES_UP_TO
+    }
+
     /// Whether it may refuse a request that arrived at `arrived`; if not, it is to be fetched again first.
     ///
     /// Data that was fetched since the request arrived may. That of the last second may only while the budget for
@@ -352,6 +357,8 @@ mod tests {
         assert!(!cached.may_refuse(5_001, 5_100, left), "it may have been created in between");
         assert!(cached.may_pass(65_000));
         assert!(!cached.may_pass(65_001));
+        assert!(cached.may_pass_meanwhile(125_000), "another fetches it");
+        assert!(!cached.may_pass_meanwhile(125_001));
         let stored = Cached::from_store((), 9_000);
         assert!(stored.may_pass(9_000) && !stored.may_refuse(9_000, 9_000, left));
     }

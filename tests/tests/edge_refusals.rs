@@ -65,6 +65,12 @@ async fn a_refused_stream_never_reaches_the_backend() {
             assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{}", answer.text());
         }
 
+        // What has not changed is not sent again: the backend is asked whether it has.
+        let about = format!("/_edge/{}/log", database.name);
+        let asked = witness.seen().into_iter().filter(|seen| seen.target == about);
+        let of_known = asked.filter(|seen| seen.header("if-none-match").is_some()).count();
+        assert!(of_known > 5, "{of_known} of {:#?}", witness.seen());
+
         let streams: Vec<_> =
             witness.seen().into_iter().filter(|seen| seen.target.contains("/_streams/")).collect();
         assert!(streams.is_empty(), "the edge alone should have judged: {streams:#?}");

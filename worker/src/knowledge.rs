@@ -53,7 +53,53 @@ pub(crate) type Declared = Option<Definitions>;
 /// One subject's data with its budget for fetches.
 struct Entry<T> {
     cached: Cached<Rc<T>>,
+    version: Version,
     budget: Budget,
+    /// Since when somebody fetches it again, because it is too old to let pass.
+    renewed_since: Option<u64>,
+}
+
+/// Which answer of the backend data was read from.
+#[derive(Clone)]
+struct Version {
+    etag: String,
+    mac: String,
+}
+
+/// What a fetch brought.
+struct Fetched<T> {
+    data: Rc<T>,
+    version: Version,
+    /// When it began.
+    began: u64,
+}
+
+/// How long others use what is kept while one fetches: he may have gone away in the middle of it.
+const RENEWED_WITHIN: u64 = 8_000;
+
+impl<T> Entry<T> {
+    fn known(&self) -> (Version, Rc<T>) {
+        (self.version.clone(), self.cached.data().clone())
+    }
+
+    /// What may let pass. When it becomes too old the first who asks gets nothing, and fetches it; the others need not wait.
+    fn may_pass(&mut self) -> Option<Rc<T>> {
+        let now = runtime::now();
+        if !self.cached.may_pass(now) {
+            let is_renewed = self.renewed_since.is_some_and(|since| now < since + RENEWED_WITHIN);
+            if !is_renewed || !self.cached.may_pass_meanwhile(now) {
+                self.renewed_since = Some(now);
+                return None;
+            }
+        }
+        Some(self.cached.data().clone())
+    }
+}
+
+impl Version {
+    fn of(signed: &Signed) -> Self {
+        Self { etag: signed.etag(), mac: signed.mac.clone() }
+    }
 }
 
 thread_local! {
@@ -74,20 +120,15 @@ pub(crate) struct Knowledge<'a> {
 impl Knowledge<'_> {
     /// The settings, possibly kept ones: they may let pass.
     pub(crate) async fn deployment(&self) -> Result<Rc<Deployment>, Refusal> {
-        let kept = DEPLOYMENT.with_borrow(|entry| {
-            entry
-                .as_ref()
-                .filter(|entry| entry.cached.may_pass(runtime::now()))
-                .map(|entry| entry.cached.data().clone())
-        });
-        if let Some(kept) = kept {
+        if let Some(kept) = DEPLOYMENT.with_borrow_mut(|entry| entry.as_mut()?.may_pass()) {
             return Ok(kept);
         }
         if let Some(signed) = self.cache_get(&Subject::Settings).await
             && let Ok(deployment) = self.read_deployment(&signed)
         {
             let deployment = Rc::new(deployment);
-            keep_deployment(Cached::from_store(deployment.clone(), runtime::now()));
+            let cached = Cached::from_store(deployment.clone(), runtime::now());
+            keep_deployment(cached, Version::of(&signed));
             return Ok(deployment);
         }
         self.fresh_deployment().await
@@ -102,7 +143,7 @@ impl Knowledge<'_> {
     /// The settings, as they may refuse this request.
     pub(crate) async fn deciding_deployment(&self) -> Result<Rc<Deployment>, Refusal> {
         let deciding = DEPLOYMENT.with_borrow_mut(|entry| {
-            let Entry { cached, budget } = entry.as_mut()?;
+            let Entry { cached, budget, .. } = entry.as_mut()?;
             let now = runtime::now();
             cached.may_refuse(self.arrived, now, || !budget.spend(now)).then(|| cached.data().clone())
         });
@@ -113,27 +154,26 @@ impl Knowledge<'_> {
     }
 
     async fn fresh_deployment(&self) -> Result<Rc<Deployment>, Refusal> {
-        let (signed, began) = self.fetch(&Subject::Settings, "").await?;
-        let deployment = Rc::new(self.read_deployment(&signed).map_err(|fault| misread(&fault))?);
-        keep_deployment(Cached::new(deployment.clone(), began));
-        self.cache_put(&Subject::Settings, &signed);
+        let known = DEPLOYMENT.with_borrow(|entry| entry.as_ref().map(Entry::known));
+        let fetched =
+            self.fetch(&Subject::Settings, "", known, |signed| self.read_deployment(signed)).await?;
+        let deployment = fetched.data;
+        keep_deployment(Cached::new(deployment.clone(), fetched.began), fetched.version);
         Ok(deployment)
     }
 
     /// The definitions of a collection, possibly kept ones: they may let pass.
     pub(crate) async fn declared(&self, namespace: &Namespace) -> Result<Rc<Declared>, Refusal> {
-        let kept = COLLECTIONS.with_borrow(|collections| {
-            let entry = collections.get(namespace).filter(|entry| entry.cached.may_pass(runtime::now()))?;
-            Some(entry.cached.data().clone())
-        });
-        if let Some(kept) = kept {
+        let kept = |collections: &mut HashMap<_, Entry<Declared>>| collections.get_mut(namespace)?.may_pass();
+        if let Some(kept) = COLLECTIONS.with_borrow_mut(kept) {
             return Ok(kept);
         }
         if let Some(signed) = self.cache_get(&Subject::Collection(namespace.clone())).await
             && let Ok(declared) = self.read_declared(namespace, &signed)
         {
             let declared = Rc::new(declared);
-            keep_declared(namespace, Cached::from_store(declared.clone(), runtime::now()));
+            let cached = Cached::from_store(declared.clone(), runtime::now());
+            keep_declared(namespace, cached, Version::of(&signed));
             return Ok(declared);
         }
         self.fresh_declared(namespace).await
@@ -142,7 +182,7 @@ impl Knowledge<'_> {
     /// The definitions of a collection, as they may refuse this request.
     pub(crate) async fn deciding_declared(&self, namespace: &Namespace) -> Result<Rc<Declared>, Refusal> {
         let deciding = COLLECTIONS.with_borrow_mut(|collections| {
-            let Entry { cached, budget } = collections.get_mut(namespace)?;
+            let Entry { cached, budget, .. } = collections.get_mut(namespace)?;
             let now = runtime::now();
             let spent = || match cached.data().as_ref() {
                 Some(_) => !budget.spend(now),
@@ -157,17 +197,16 @@ impl Knowledge<'_> {
     }
 
     async fn fresh_declared(&self, namespace: &Namespace) -> Result<Rc<Declared>, Refusal> {
-        let is_known = COLLECTIONS.with_borrow(|collections| {
-            collections.get(namespace).is_some_and(|entry| entry.cached.data().is_some())
-        });
-        if !is_known && !UNKNOWN.with_borrow_mut(|budget| budget.spend(runtime::now())) {
+        let known = COLLECTIONS.with_borrow(|collections| collections.get(namespace).map(Entry::known));
+        let exists = known.as_ref().is_some_and(|(_, declared)| declared.is_some());
+        if !exists && !UNKNOWN.with_borrow_mut(|budget| budget.spend(runtime::now())) {
             return Err(Refusal::new(Kind::Unavailable, "too many collections are asked for at this edge"));
         }
         let subject = Subject::Collection(namespace.clone());
-        let (signed, began) = self.fetch(&subject, &namespace.to_string()).await?;
-        let declared = Rc::new(self.read_declared(namespace, &signed).map_err(|fault| misread(&fault))?);
-        keep_declared(namespace, Cached::new(declared.clone(), began));
-        self.cache_put(&subject, &signed);
+        let read = |signed: &Signed| self.read_declared(namespace, signed);
+        let fetched = self.fetch(&subject, &namespace.to_string(), known, read).await?;
+        let declared = fetched.data;
+        keep_declared(namespace, Cached::new(declared.clone(), fetched.began), fetched.version);
         Ok(declared)
     }
 
@@ -197,40 +236,73 @@ impl Knowledge<'_> {
         Ok(collection.streams.map(|streams| Definitions::stored(Some(&streams))))
     }
 
-    /// Asks the backend, and says when that began.
-    async fn fetch(&self, subject: &Subject, key: &str) -> Result<(Signed, u64), Refusal> {
+    /// Asks the backend whether what is `known` has changed, if anything is, and reads the answer.
+    async fn fetch<T>(
+        &self,
+        subject: &Subject,
+        key: &str,
+        mut known: Option<(Version, Rc<T>)>,
+        read: impl Fn(&Signed) -> Result<T, String>,
+    ) -> Result<Fetched<T>, Refusal> {
         let began = runtime::now();
-        let statement = Statement::of_edge(None);
+        loop {
+            let version = known.as_ref().map(|(version, _)| version);
+            let answer = self.ask(subject, key, version).await?;
+            let mac = answer.headers().get(MAC_HEADER.as_str()).ok().flatten().unwrap_or_default();
+            match (answer.status(), known.take()) {
+                (304, Some((version, data))) => {
+                    // It was checked by this very MAC. By another key it is asked for whole.
+                    if version.mac == mac {
+                        return Ok(Fetched { data, version, began });
+                    }
+                }
+                (200, _) => {
+                    let body = runtime::body(&answer, LIMIT, Duration::from_secs(8)).await;
+                    let body = body.map_err(|fault| {
+                        console_warn!("{}: {fault}", subject.path());
+                        answer::unanswered()
+                    })?;
+                    let signed = Signed { body, mac };
+                    let data = Rc::new(read(&signed).map_err(|fault| misread(&fault))?);
+                    self.cache_put(subject, &signed);
+                    return Ok(Fetched { data, version: Version::of(&signed), began });
+                }
+                // Its own "not now": MongoDB is away.
+                (503, _) => {
+                    let message = "the backend does not know its streams yet";
+                    return Err(Refusal::new(Kind::Unavailable, message));
+                }
+                (status, _) => {
+                    console_error!(
+                        "{}: the backend answered {status}: do EDGE_KEY and EDGE_AUDIENCE equal its edge.keys and edge.audience?",
+                        subject.path()
+                    );
+                    return Err(answer::misconfigured());
+                }
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        subject: &Subject,
+        key: &str,
+        known: Option<&Version>,
+    ) -> Result<web_sys::Response, Refusal> {
         let headers = web_sys::Headers::new().map_err(|_| answer::internal())?;
+        if let Some(Version { etag, .. }) = known {
+            headers.set("if-none-match", etag).map_err(|_| answer::internal())?;
+        }
         let outgoing = Outgoing {
             method: &Method::GET,
             path: &subject.path(),
             query: None,
             headers: &headers,
             body: None,
-            statement: &statement,
+            statement: &Statement::of_edge(None),
             purpose: Purpose::Definitions,
         };
-        let answer = upstream::send(&outgoing, key, self.settings).await?;
-        match answer.status() {
-            200 => {}
-            // Its own "not now": MongoDB is away.
-            503 => return Err(Refusal::new(Kind::Unavailable, "the backend does not know its streams yet")),
-            status => {
-                console_error!(
-                    "{}: the backend answered {status}: do EDGE_KEY and EDGE_AUDIENCE equal its edge.keys and edge.audience?",
-                    subject.path()
-                );
-                return Err(answer::misconfigured());
-            }
-        }
-        let mac = answer.headers().get(MAC_HEADER.as_str()).ok().flatten().unwrap_or_default();
-        let body = runtime::body(&answer, LIMIT, Duration::from_secs(8)).await;
-        let body = body.map_err(|fault| {
-            console_warn!("{}: {fault}", subject.path());
-            answer::unanswered()
-        })?;
-        Ok((Signed { body, mac }, began))
+        upstream::send(&outgoing, key, self.settings).await
     }
 
     fn address(&self, subject: &Subject) -> String {
@@ -276,14 +348,14 @@ fn misread(fault: &str) -> Refusal {
     answer::misconfigured()
 }
 
-fn keep_deployment(cached: Cached<Rc<Deployment>>) {
+fn keep_deployment(cached: Cached<Rc<Deployment>>, version: Version) {
     DEPLOYMENT.with_borrow_mut(|entry| {
         let budget = entry.as_ref().map_or(Budget::of_refusals(), |entry| entry.budget);
-        *entry = Some(Entry { cached, budget });
+        *entry = Some(Entry { cached, version, budget, renewed_since: None });
     });
 }
 
-fn keep_declared(namespace: &Namespace, cached: Cached<Rc<Declared>>) {
+fn keep_declared(namespace: &Namespace, cached: Cached<Rc<Declared>>, version: Version) {
     COLLECTIONS.with_borrow_mut(|collections| {
         if collections.len() >= MOST && !collections.contains_key(namespace) {
             let now = runtime::now();
@@ -294,6 +366,7 @@ fn keep_declared(namespace: &Namespace, cached: Cached<Rc<Declared>>) {
             }
         }
         let budget = collections.get(namespace).map_or(Budget::of_refusals(), |entry| entry.budget);
-        collections.insert(namespace.clone(), Entry { cached, budget });
+        let entry = Entry { cached, version, budget, renewed_since: None };
+        collections.insert(namespace.clone(), entry);
     });
 }
