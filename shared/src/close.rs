@@ -1,22 +1,7 @@
-//! Why a stream ends: the close codes that a client sees, and what it should do then.
-
-/// What a client does after a close.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Advice {
-    /// Connect again at once, continuing behind the last position.
-    Resume,
-    /// Load the data again, then connect.
-    Reload,
-    /// Get fresh credentials, then resume.
-    Refresh,
-    /// Connect again with growing pauses.
-    BackOff,
-    /// Do not connect again: the same answer would come back.
-    Stop,
-}
+//! Why a stream ends: the close codes that a client sees. What it does then is its own: docs/protocols.md says it.
 
 macro_rules! closes {
-    ($( $(#[$doc:meta])* $close:ident => $code:literal, $advice:ident, $reason:literal; )*) => {
+    ($( $(#[$doc:meta])* $close:ident => $code:literal, $reason:literal; )*) => {
         /// The closes that the server sends. Codes 4000 to 4999 are private to the application (RFC 6455, section 7.4.2).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Close { $( $(#[$doc])* $close, )* }
@@ -30,11 +15,6 @@ macro_rules! closes {
                 match self { $( Close::$close => $code, )* }
             }
 
-            /// What the client should do.
-            pub const fn advice(self) -> Advice {
-                match self { $( Close::$close => Advice::$advice, )* }
-            }
-
             /// The close reason: at most 123 bytes (RFC 6455, section 5.5), and nothing of any document or request.
             pub const fn reason(self) -> &'static str {
                 match self { $( Close::$close => $reason, )* }
@@ -45,31 +25,31 @@ macro_rules! closes {
 
 closes! {
     /// The node shuts down.
-    GoingAway => 1001, Resume, "the node shuts down";
+    GoingAway => 1001, "the node shuts down";
     /// A data frame that breaks RFC 6455.
-    ProtocolError => 1002, BackOff, "protocol error";
+    ProtocolError => 1002, "protocol error";
     /// A text message that is not UTF-8.
-    InvalidText => 1007, BackOff, "text is not valid UTF-8";
+    InvalidText => 1007, "text is not valid UTF-8";
     /// A client's message over the limit, 64 KiB unless configured.
-    MessageTooBig => 1009, BackOff, "message too big";
+    MessageTooBig => 1009, "message too big";
     /// A fault of ours.
-    Internal => 1011, BackOff, "internal fault";
+    Internal => 1011, "internal fault";
     /// Too much to do.
-    Overloaded => 1013, BackOff, "overloaded";
+    Overloaded => 1013, "overloaded";
     /// The definition was changed.
-    DefinitionChanged => 4001, Resume, "the definition changed";
+    DefinitionChanged => 4001, "the definition changed";
     /// The stream, its collection, or its database is gone.
-    Gone => 4002, Stop, "the stream, its collection, or its database is gone";
+    Gone => 4002, "the stream, its collection, or its database is gone";
     /// The client reads too slowly.
-    TooSlow => 4003, Resume, "too slow: the queue is full";
+    TooSlow => 4003, "too slow: the queue is full";
     /// Events between the last position and now cannot be had any more.
-    HistoryLost => 4004, Reload, "history lost: reload, then reconnect";
+    HistoryLost => 4004, "history lost: reload, then reconnect";
     /// The pipeline fails on an event.
-    EventFailed => 4010, Resume, "the pipeline fails on an event";
+    EventFailed => 4010, "the pipeline fails on an event";
     /// The credentials ran out.
-    Expired => 4401, Refresh, "credentials expired";
+    Expired => 4401, "credentials expired";
     /// The permission was withdrawn.
-    NoLongerPermitted => 4403, Stop, "no longer permitted";
+    NoLongerPermitted => 4403, "no longer permitted";
 }
 
 #[cfg(test)]
