@@ -12,12 +12,12 @@ use http::{Method, StatusCode};
 use shared::{
     address::{Mounts, Route},
     admission::stops_event_source,
-    credentials, identity,
+    credentials,
     limit::Limit,
     origin::{Origins, Verdict},
     refusal::{Kind, Refusal},
     request::Head,
-    session_cookie,
+    session_cookie, statement,
 };
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
@@ -228,7 +228,7 @@ impl App {
             _ => {}
         }
         let asks_for_stream = matches!(address.as_ref().map(|address| &address.route), Ok(Route::Stream(..)));
-        let from_edge = head.headers.contains_key(&identity::HEADER);
+        let from_edge = head.headers.contains_key(&statement::HEADER);
         if asks_for_stream && !from_edge {
             // Before anything is computed: a signature costs more than this.
             self.count_request(head.peer).await?;

@@ -4,10 +4,10 @@ use bson::{Bson, DateTime, Document, bson, doc};
 use shared::{
     definition::{Binding, Definition, Definitions, MAX_DEFINITION_BYTES, MAX_STAGES, MAX_STREAMS},
     edge_definitions::{Collection, Signed},
+    edge_key::EdgeKeys,
     escape,
     explanation::Explanation,
     following::Following,
-    identity::EdgeKeys,
     name::{CollectionName, DatabaseName, Namespace},
     planner::Origin,
     refusal::Kind,

@@ -8,13 +8,13 @@ use shared::{
     admission::{self, Admitted, Wanted},
     credentials::{self, Credentials},
     definition::Definitions,
-    identity::HEADER,
     limit::RequestLimits,
     name::StreamName,
     origin::Origins,
     permission::Grant,
     refusal::{Kind, Refusal},
     request::Head,
+    statement::HEADER,
     variables::{OperatorCheck, ServerVariables},
 };
 

@@ -8,8 +8,10 @@ use http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value};
 use sha2::Sha256;
 use shared::{
-    identity::{self, Bound, EdgeKeys, HEADER, Identity, Purpose, Received, Statement},
+    edge_key::EdgeKeys,
+    identity::Identity,
     refusal::Refusal,
+    statement::{self, Bound, HEADER, Purpose, Received, Statement},
     token::{KeySource, Policy, Settings, Unverified},
 };
 
@@ -58,7 +60,7 @@ pub fn run(data: &[u8]) {
 
 fn received(value: &str, bound: &Bound) -> Option<Result<Option<Received>, Refusal>> {
     let headers = HeaderMap::from_iter([(HEADER, HeaderValue::try_from(value).ok()?)]);
-    let received = identity::verify(&headers, Purpose::Request, bound, &KEYS, "chat", NOW);
+    let received = statement::verify(&headers, Purpose::Request, bound, &KEYS, "chat", NOW);
     if let Err(refusal) = &received {
         assert_eq!(refusal.status().as_u16(), 401);
         assert!(refusal.message().starts_with("Tailrace-Identity "), "{refusal}");
@@ -71,7 +73,7 @@ fn received(value: &str, bound: &Bound) -> Option<Result<Option<Received>, Refus
 fn arrives(identity: &Identity, bound: &Bound, method: &str, host: &str, path: &str, query: &str) {
     let statement =
         Statement { identity: identity.clone(), ..Statement::of_edge(Some([192, 0, 2, 7].into())) };
-    let said = identity::sign(&statement, Purpose::Request, bound, &KEYS, "chat", [7; 16], NOW);
+    let said = statement::sign(&statement, Purpose::Request, bound, &KEYS, "chat", [7; 16], NOW);
     let said = said.expect("there is a key");
     match received(&said, bound).expect("it is ASCII") {
         Ok(received) => assert_eq!(received.expect("it is there").statement, statement),

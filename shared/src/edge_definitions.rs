@@ -14,7 +14,8 @@ use sha2::{Digest, Sha256};
 use crate::{
     address::Mount,
     credentials::{Basic, TokenParameter},
-    identity::{Claims, EdgeKeys, UserVersion},
+    edge_key::EdgeKeys,
+    identity::{Claims, UserVersion},
     limit::RequestLimits,
     name::Namespace,
     origin::Origins,

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    identity::{Claims, EdgeKeys, UserVersion},
+    edge_key::EdgeKeys,
+    identity::{Claims, UserVersion},
     refusal::Refusal,
     token::{LEEWAY, refused},
 };

@@ -9,13 +9,14 @@ use shared::{
     address_block::AddressBlock,
     admission::{self, stops_event_source},
     credentials::{Credentials, TokenParameter},
-    identity::{Claims, Identity, Purpose, Statement},
+    identity::{Claims, Identity},
     name::StreamName,
     origin::Verdict,
     permission::{Grant, Question},
     refusal::{Kind, Refusal},
     request::Head,
     session_cookie,
+    statement::{Purpose, Statement},
     variables::ServerVariables,
 };
 use worker::{Context, Env, Result, console_warn};

@@ -11,12 +11,12 @@ use shared::{
     credentials::TokenParameter,
     definition::Definitions,
     edge_definitions::{self, Budget, Cached, MAC_HEADER, PASSES_UP_TO, Signed, Subject},
-    identity::{Purpose, Statement},
     limit::RequestLimits,
     name::Namespace,
     origin::Origins,
     permission::Access,
     refusal::{Kind, Refusal},
+    statement::{Purpose, Statement},
     variables::OperatorCheck,
 };
 use worker::{Cache, Context, console_error, console_warn};

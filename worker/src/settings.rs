@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, fmt, rc::Rc};
 
-use shared::{identity::EdgeKeys, origin::Origins, rendezvous::Backends, token};
+use shared::{edge_key::EdgeKeys, origin::Origins, rendezvous::Backends, token};
 use wasm_bindgen::JsValue;
 use worker::Env;
 

@@ -5,10 +5,10 @@ use std::{cell::RefCell, collections::HashMap, time::Duration};
 use http::Method;
 use shared::{
     credentials::{self, TokenParameter},
-    identity::{self, Bound, Purpose, Statement},
     refusal::Refusal,
     remote::Remote,
     request::Head,
+    statement::{self, Bound, Purpose, Statement},
 };
 use wasm_bindgen::JsValue;
 use worker::{console_error, console_warn};
@@ -133,7 +133,7 @@ fn signed(
     settings: &Settings,
 ) -> Result<web_sys::RequestInit, JsValue> {
     let bound = Bound::new(outgoing.method.as_str(), &backend.host(), outgoing.path, outgoing.query);
-    let value = identity::sign(
+    let value = statement::sign(
         outgoing.statement,
         outgoing.purpose,
         &bound,
@@ -144,7 +144,7 @@ fn signed(
     )
     .ok_or_else(|| JsValue::from_str("no key"))?;
     let headers = web_sys::Headers::new_with_headers(outgoing.headers)?;
-    headers.set(identity::HEADER.as_str(), &value)?;
+    headers.set(statement::HEADER.as_str(), &value)?;
     if let Some(token) = &settings.service_token {
         token.show(&headers)?;
     }
@@ -165,8 +165,8 @@ pub(crate) fn without_credentials(
 ) -> Result<(web_sys::Headers, Option<String>), JsValue> {
     let headers = web_sys::Headers::new_with_headers(&request.headers())?;
     let mut kept = head.headers.clone();
-    let query = credentials::strip(&mut kept, head.query.as_deref(), parameter, &identity::HEADER);
-    for name in ["authorization", identity::HEADER.as_str(), "cookie", "sec-websocket-protocol"] {
+    let query = credentials::strip(&mut kept, head.query.as_deref(), parameter, &statement::HEADER);
+    for name in ["authorization", statement::HEADER.as_str(), "cookie", "sec-websocket-protocol"] {
         match kept.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok()) {
             Some(value) => headers.set(name, value)?,
             None => headers.delete(name)?,

@@ -7,8 +7,9 @@ use sha2::{Digest, Sha256};
 use shared::{
     credentials::Basic,
     edge_definitions::{MAC_HEADER, Signed, Subject},
-    identity::{Claims, Purpose, Statement},
+    identity::Claims,
     refusal::{Kind, Refusal},
+    statement::{Purpose, Statement},
 };
 use worker::{console_error, console_warn};
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr};
 use serde::Deserialize;
 use shared::{
     credentials::TokenParameter,
-    identity::EdgeKeys,
+    edge_key::EdgeKeys,
     permission::RolesClaim,
     token::{Policy, Settings},
 };

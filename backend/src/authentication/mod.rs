@@ -18,11 +18,13 @@ use std::{
 use shared::{
     credentials::{Basic, Credentials, Presented, TokenParameter},
     edge_definitions::{Collection, Settings, Signed},
-    identity::{self, Bound, Claims, EdgeKeys, Identity, Purpose, Received},
+    edge_key::EdgeKeys,
+    identity::{Claims, Identity},
     name::Namespace,
     origin::Verdict,
     refusal::{Kind, Refusal},
     request::Head,
+    statement::{self, Bound, Purpose, Received},
     ticket::{self, TicketId},
     token::{KeySource, Policy, Unverified},
 };
@@ -305,7 +307,7 @@ impl Authenticator {
         let host = request.header("host").unwrap_or_default();
         let bound = Bound::new(request.method.as_str(), host, &request.path, request.query.as_deref());
         let received =
-            identity::verify(&request.headers, purpose, &bound, &self.edge_keys, &self.deployment, now)?;
+            statement::verify(&request.headers, purpose, &bound, &self.edge_keys, &self.deployment, now)?;
         match received {
             Some(received) => {
                 self.replay.accept(received.id, now)?;

@@ -6,9 +6,9 @@ use std::{
 };
 
 use shared::{
-    identity::LIFETIME,
     limit::Limit,
     refusal::{Kind, Refusal},
+    statement::LIFETIME,
     token::LEEWAY,
 };
 

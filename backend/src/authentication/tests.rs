@@ -15,7 +15,7 @@ use ring::{
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
 };
 use serde_json::{Value, json};
-use shared::identity::{Statement, sign};
+use shared::statement::{Statement, sign};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,

@@ -10,7 +10,8 @@ use mongodb::{
     options::IndexOptions,
 };
 use shared::{
-    identity::{Claims, EdgeKeys},
+    edge_key::EdgeKeys,
+    identity::Claims,
     refusal::{Kind, Refusal},
     ticket::{self, TicketId},
 };
