@@ -56,6 +56,13 @@ pub enum Form {
     Sse(JsonMode),
 }
 
+impl Form {
+    /// Whether it has messages besides events, as [`notice`] writes them.
+    pub fn has_notices(self) -> bool {
+        matches!(self, Self::V1Json(_) | Self::V1Bson)
+    }
+}
+
 /// What goes over the wire; cloning it copies no data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
@@ -385,7 +392,7 @@ fn without_history(event: &RawDocument) -> Result<RawDocumentBuf, bson::error::E
 /// Why there is a gap: the only reason there is today.
 const GAP: &str = "history lost";
 
-/// A message of the v1 protocol that is only a type and a position: `ready`, `keepalive`.
+/// A message of the v1 protocol that is only a type and a position: `ready`, `keepalive`. Other forms have no word for it.
 pub fn notice(kind: &str, position: &str, form: Form) -> Option<Frame> {
     match form {
         Form::V1Json(_) => Some(Frame::text(format!(r#"{{"type":"{kind}","position":"{position}"}}"#))),

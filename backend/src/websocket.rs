@@ -477,7 +477,8 @@ impl Session {
 
     /// A ping, and in the typed forms the position of a quiet stream.
     async fn ping(&self, socket: &mut Socket) -> Result<(), Error> {
-        let quiet = self.subscription.quiet_position();
+        // No position is sealed for a form that has no word for it.
+        let quiet = self.form.has_notices().then(|| self.subscription.quiet_position()).flatten();
         if let Some(keepalive) = quiet.and_then(|position| notice("keepalive", &position, self.form)) {
             socket.feed(message(keepalive)).await?;
         }
