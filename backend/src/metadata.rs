@@ -14,6 +14,8 @@ use shared::{
     name::{CollectionName, DatabaseName, Namespace},
 };
 
+use crate::mongo;
+
 /// The collection that holds the metadata of its database.
 pub const PROPERTIES: &str = "_properties";
 
@@ -128,11 +130,20 @@ impl Properties {
         Ok(written(updated.is_some(), expected))
     }
 
-    /// Removes the metadata if it is of this version.
-    pub async fn remove(&self, owner: &Owner<'_>, expected: Expected) -> Result<bool, Error> {
+    /// Removes the metadata if it is of this version, and tells what was stored.
+    pub async fn remove(&self, owner: &Owner<'_>, expected: Expected) -> Result<Option<Document>, Error> {
         let id = owner.id();
-        let Some(filter) = filter(&id, expected) else { return Ok(false) };
-        Ok(self.collection.delete_one(filter).await?.deleted_count == 1)
+        let Some(filter) = filter(&id, expected) else { return Ok(None) };
+        self.collection.find_one_and_delete(filter).await
+    }
+
+    /// Stores again what was removed, unless somebody has written other metadata since.
+    pub async fn restore(&self, removed: Document) -> Result<(), Error> {
+        match self.collection.insert_one(removed).await {
+            // 11000 DuplicateKey
+            Err(error) if mongo::code(&error) == Some(11_000) => Ok(()),
+            stored => stored.map(drop),
+        }
     }
 }
 

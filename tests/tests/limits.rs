@@ -265,9 +265,10 @@ async fn reads_of_documents_are_bounded_in_time_and_in_bytes() {
         assert!(refused.text().contains(message), "{}", refused.text());
 
         // Some milliseconds for each document.
-        let sum =
-            |input: &str| format!("{{$reduce:{{input:{input},initialValue:0,in:{{$add:['$$value',1]}}}}}}");
-        let many = sum("{$range:[0,20000]}");
+        let sum = |input: &str| {
+            format!("{{$reduce:{{input:{input},initialValue:0,in:{{$add:['$$value','$n']}}}}}}")
+        };
+        let many = sum("{$range:[0,100000]}");
         let dear = tailrace_tests::database::encoded(&format!("{{$expr:{{$lt:[{many},0]}}}}"));
         let since = Instant::now();
         let refused = node.database.get(&format!("log?filter={dear}")).await;

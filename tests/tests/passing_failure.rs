@@ -1,23 +1,30 @@
-//! A failure of MongoDB's that passes, while more is written all the time.
+//! A failure of MongoDB's that passes: nothing is lost by it, and nothing waits for it longer than it lasts.
 
 use std::time::Duration;
 
 use bson::{Document, doc};
+use http::{Method, StatusCode};
 use parts::backend::Backend;
 use parts::deployment::open_backend;
 use parts::mongod::Mongod;
 use parts::port;
 use parts::replica_set::{Options, ReplicaSet};
 use tailrace_tests::front::bounded;
-use tailrace_tests::{Database, until};
+use tailrace_tests::{Database, Request, until};
 use tokio::time::interval;
 
 /// More than are read one by one.
 const WRITTEN: i32 = 110;
 
-#[tokio::test]
-async fn a_failure_that_passes_holds_nothing_back_while_more_is_written() {
-    bounded(async {
+/// A node before a MongoDB that fails on demand, and the collection `log` with a stream.
+struct Node {
+    database: Database,
+    _backend: Backend,
+    _mongodb: ReplicaSet,
+}
+
+impl Node {
+    async fn start(name: &str) -> Self {
         let options = Options {
             ports: vec![port::free().expect("a port")],
             advertised: Vec::new(),
@@ -25,28 +32,38 @@ async fn a_failure_that_passes_holds_nothing_back_while_more_is_written() {
         };
         let mongod = Mongod::find().expect("a mongod");
         let mongodb = ReplicaSet::start_with(&mongod, options).await.expect("MongoDB");
-        let backend =
-            Backend::start(open_backend("passing-failure", &mongodb.uri())).await.expect("a backend");
+        let backend = Backend::start(open_backend(name, &mongodb.uri())).await.expect("a backend");
         let database = Database::new(&backend.url(), &mongodb.uri()).await;
         until("the backend has found MongoDB", async || {
             port::status(backend.port(), "/_ready").await.is_ok_and(|status| status == 200)
         })
         .await;
         database.put("log", r#"{"streams": [{"uri": "all", "stages": []}]}"#).await;
-        let mut socket = database.connect("log/_streams/all").await;
+        Self { database, _backend: backend, _mongodb: mongodb }
+    }
 
-        // Once, and no more: as a fail-over in the wrong moment can bring it.
+    /// Lets the next command of this name on `log` fail, and no more.
+    async fn fails_once(&self, command: &str, code: i32) {
         let failing = doc! {
             "configureFailPoint": "failCommand",
             "mode": { "times": 1 },
             "data": {
-                "failCommands": ["getMore"],
-                "namespace": format!("{}.log", database.name),
-                "errorCode": 10_334,
+                "failCommands": [command],
+                "namespace": format!("{}.log", self.database.name),
+                "errorCode": code,
             },
         };
-        database.mongo.client().database("admin").run_command(failing).await.expect("a fail point");
-        let log = database.mongo.collection::<Document>("log");
+        self.database.mongo.client().database("admin").run_command(failing).await.expect("a fail point");
+    }
+}
+
+#[tokio::test]
+async fn a_failure_that_passes_holds_nothing_back_while_more_is_written() {
+    bounded(async {
+        let node = Node::start("passing-failure").await;
+        let mut socket = node.database.connect("log/_streams/all").await;
+        node.fails_once("getMore", 10_334).await;
+        let log = node.database.mongo.collection::<Document>("log");
         log.insert_many((0..WRITTEN).map(|n| doc! { "n": n })).await.expect("the insert");
         let writer = tokio::spawn(async move {
             // Often enough that a reply that is waited for always brings something.
@@ -60,6 +77,26 @@ async fn a_failure_that_passes_holds_nothing_back_while_more_is_written() {
             assert_eq!(socket.event().await["fullDocument"]["n"], n);
         }
         writer.abort();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_collection_that_could_not_be_dropped_keeps_its_streams() {
+    bounded(async {
+        let node = Node::start("failing-drop").await;
+        let Node { database, .. } = &node;
+        let etag = database.put("log", r#"{"streams": [{"uri": "all", "stages": []}]}"#).await;
+        // 13 Unauthorized
+        node.fails_once("drop", 13).await;
+        let delete =
+            || Request::new(Method::DELETE, database.path("log")).header("if-match", etag.header("etag"));
+        assert_eq!(database.send(delete()).await.status, StatusCode::BAD_REQUEST);
+        let mut socket = database.connect("log/_streams/all").await;
+        database.post("log", r#"{"n": 1}"#).await;
+        assert_eq!(socket.event().await["fullDocument"]["n"], 1);
+        assert_eq!(database.send(delete()).await.status, StatusCode::NO_CONTENT);
+        assert_eq!(socket.closed().await.0, 4002);
     })
     .await;
 }

@@ -239,15 +239,20 @@ async fn delete(app: &App, head: &Head, namespace: &Namespace) -> Result<Respons
     let owner = Owner::Collection(&namespace.collection);
     let has_metadata = stored.stored(&owner).await.map_err(refused)?.is_some();
     // A collection without metadata has no version: `*` alone names it.
-    let fits = if has_metadata {
-        stored.remove(&owner, expected).await.map_err(refused)?
-    } else {
-        expected == Expected::Existing
-    };
-    if !fits {
+    let removed = if has_metadata { stored.remove(&owner, expected).await.map_err(refused)? } else { None };
+    if removed.is_none() && (has_metadata || expected != Expected::Existing) {
         return Err(precondition::failed());
     }
-    document::collection::<Document>(app, namespace).drop().await.map_err(refused)?;
+    if let Err(error) = document::collection::<Document>(app, namespace).drop().await {
+        // It stays, and so do its streams.
+        if let Some(removed) = removed
+            && let Err(error) = stored.restore(removed).await
+        {
+            let error = mongo::unquoted(&error);
+            tracing::error!(%namespace, error, "a collection that was not dropped has lost its metadata");
+        }
+        return Err(mongo::refusal(&error));
+    }
     app.catalog.dropped(namespace).await.map_err(refused)?;
     Ok(answer::empty(StatusCode::NO_CONTENT))
 }

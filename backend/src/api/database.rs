@@ -123,7 +123,7 @@ async fn delete(app: &App, head: &Head, database: &DatabaseName) -> Result<Respo
         && stored.stored(&Owner::Database).await.map_err(|error| refused(&error))?.is_some();
     // A database without metadata has no version: `*` alone names it.
     let fits = if has_metadata {
-        stored.remove(&Owner::Database, expected).await.map_err(|error| refused(&error))?
+        stored.remove(&Owner::Database, expected).await.map_err(|error| refused(&error))?.is_some()
     } else {
         expected == Expected::Existing
     };
