@@ -41,10 +41,49 @@ pub struct Declared {
 pub struct Catalog {
     client: Client,
     hub: Arc<Hub>,
-    entries: Mutex<HashMap<Namespace, Arc<Declared>>>,
-    // Counts every change that was seen, so that what was read before a change is not kept after it.
-    changes: AtomicU64,
+    /// A change that was seen takes the entry away: what was read before it is not kept after it.
+    entries: Mutex<HashMap<Namespace, Entry>>,
+    next: AtomicU64,
     watchers: watch::Sender<Watchers>,
+}
+
+/// What is known of a collection, or what waits for those who read it.
+#[derive(Debug)]
+struct Entry {
+    /// No other has the same.
+    id: u64,
+    declared: Option<Arc<Declared>>,
+}
+
+/// One who reads a collection's metadata. Where it ends without anything to keep, nothing stays of it.
+struct Reading<'a> {
+    catalog: &'a Catalog,
+    namespace: &'a Namespace,
+    entry: u64,
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        let mut entries = self.catalog.entries();
+        if entries.get(self.namespace).is_some_and(|entry| entry.id == self.entry && entry.declared.is_none())
+        {
+            entries.remove(self.namespace);
+        }
+    }
+}
+
+impl Reading<'_> {
+    /// Remembers what was read, if nothing was changed in the meantime. Where it is what was known already, that stays current:
+    /// who reads through disturbs nobody.
+    fn keep(&self, read: Declared) -> Arc<Declared> {
+        let mut entries = self.catalog.entries();
+        let entry = entries.get_mut(self.namespace).filter(|entry| entry.id == self.entry);
+        let Some(entry) = entry.filter(|_| self.catalog.is_followed()) else { return Arc::new(read) };
+        match &entry.declared {
+            Some(known) if **known == read => Arc::clone(known),
+            _ => Arc::clone(entry.declared.insert(Arc::new(read))),
+        }
+    }
 }
 
 /// How well changes of metadata are followed.
@@ -62,12 +101,12 @@ impl Catalog {
             client,
             hub,
             entries: Mutex::default(),
-            changes: AtomicU64::new(0),
+            next: AtomicU64::new(0),
             watchers: watch::Sender::new(Watchers { missing: watchers, starting: true }),
         })
     }
 
-    fn entries(&self) -> MutexGuard<'_, HashMap<Namespace, Arc<Declared>>> {
+    fn entries(&self) -> MutexGuard<'_, HashMap<Namespace, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -95,7 +134,7 @@ impl Catalog {
     /// What is declared, from memory where that is as good as the database.
     pub async fn read(&self, namespace: &Namespace) -> Result<Arc<Declared>, Refusal> {
         if self.is_followed()
-            && let Some(declared) = self.entries().get(namespace)
+            && let Some(declared) = self.entries().get(namespace).and_then(|entry| entry.declared.as_ref())
         {
             return Ok(Arc::clone(declared));
         }
@@ -108,7 +147,7 @@ impl Catalog {
     }
 
     async fn load(&self, namespace: &Namespace) -> Result<Arc<Declared>, Error> {
-        let before = self.changes.load(Ordering::SeqCst);
+        let reading = self.begin(namespace);
         let properties = Properties::of(&self.client, &namespace.database);
         let owner = Owner::Collection(&namespace.collection);
         let (stored, exists) = tokio::try_join!(
@@ -118,35 +157,27 @@ impl Catalog {
         let declared = declared(namespace, stored.as_ref(), exists);
         // What does not exist takes no memory, whoever asks for it.
         if exists && stored.is_some() {
-            return Ok(self.keep(namespace, declared, before));
+            return Ok(reading.keep(declared));
         }
         Ok(Arc::new(declared))
     }
 
-    /// Remembers what was read when there had been so many changes, if there have been no more since. Where nothing has
-    /// changed by it, what was known stays current: who reads through disturbs nobody.
-    fn keep(&self, namespace: &Namespace, read: Declared, changes: u64) -> Arc<Declared> {
-        let mut entries = self.entries();
-        if self.changes.load(Ordering::SeqCst) != changes || !self.is_followed() {
-            return Arc::new(read);
-        }
-        if let Some(known) = entries.get(namespace).filter(|known| ***known == read) {
-            return Arc::clone(known);
-        }
-        let read = Arc::new(read);
-        entries.insert(namespace.clone(), Arc::clone(&read));
-        read
+    fn begin<'a>(&'a self, namespace: &'a Namespace) -> Reading<'a> {
+        let new = || Entry { id: self.next.fetch_add(1, Ordering::Relaxed), declared: None };
+        let entry = self.entries().entry(namespace.clone()).or_insert_with(new).id;
+        Reading { catalog: self, namespace, entry }
     }
 
     /// Whether nothing has changed since `declared` was read.
     pub fn is_current(&self, namespace: &Namespace, declared: &Arc<Declared>) -> bool {
-        self.is_followed() && self.entries().get(namespace).is_some_and(|entry| Arc::ptr_eq(entry, declared))
+        let entries = self.entries();
+        let known = entries.get(namespace).and_then(|entry| entry.declared.as_ref());
+        self.is_followed() && known.is_some_and(|known| Arc::ptr_eq(known, declared))
     }
 
     /// The metadata of a collection was changed by somebody: reads it again and closes the streams that are not what
     /// they were.
     pub async fn changed(&self, namespace: &Namespace) -> Result<(), Error> {
-        self.changes.fetch_add(1, Ordering::SeqCst);
         self.entries().remove(namespace);
         let declared = self.load(namespace).await?;
         self.hub.reconcile(namespace, &declared.definitions);
@@ -155,7 +186,6 @@ impl Catalog {
 
     /// The collection was dropped, renamed away, or replaced as a whole.
     pub async fn dropped(&self, namespace: &Namespace) -> Result<(), Error> {
-        self.changes.fetch_add(1, Ordering::SeqCst);
         self.entries().remove(namespace);
         // Where the name lives on, with other documents, the streams go on behind a gap: their own cursors tell.
         if !metadata::collection_exists(&self.client, namespace).await? {
@@ -166,7 +196,6 @@ impl Catalog {
 
     /// The database was dropped.
     pub fn database_dropped(&self, database: &DatabaseName) {
-        self.changes.fetch_add(1, Ordering::SeqCst);
         self.entries().retain(|namespace, _| namespace.database != *database);
         self.hub.close_database(database, Close::Gone);
     }
@@ -177,14 +206,12 @@ impl Catalog {
         for namespace in followed.iter().filter(|namespace| namespace.database == *database) {
             self.changed(namespace).await?;
         }
-        self.changes.fetch_add(1, Ordering::SeqCst);
         self.entries().retain(|namespace, _| namespace.database != *database);
         Ok(())
     }
 
     /// A watcher's cursor is open. What happened before it is unknown, so all that is followed is read again.
     pub async fn watcher_opened(&self) -> Result<(), Error> {
-        self.changes.fetch_add(1, Ordering::SeqCst);
         self.entries().clear();
         for namespace in self.hub.followed() {
             let declared = self.load(&namespace).await?;
@@ -253,16 +280,36 @@ mod tests {
             let stored = doc! { "streams": [{ "uri": "s", "stages": stages }] };
             declared(&namespace, Some(&stored), true)
         };
-        let judged_by = catalog.keep(&namespace, read(Vec::new()), 0);
-        catalog.keep(&namespace, read(Vec::new()), 0);
+        let keep = |stages| catalog.begin(&namespace).keep(read(stages));
+        let judged_by = keep(Vec::new());
+        keep(Vec::new());
         assert!(catalog.is_current(&namespace, &judged_by));
-        catalog.keep(&namespace, read(vec![doc! { "_$match": { "a": 1 } }]), 0);
+        keep(vec![doc! { "_$match": { "a": 1 } }]);
         assert!(!catalog.is_current(&namespace, &judged_by), "it is another definition");
+    }
 
-        let judged_by = catalog.keep(&namespace, read(Vec::new()), 0);
-        catalog.changes.fetch_add(1, Ordering::SeqCst);
-        let late = catalog.keep(&namespace, read(Vec::new()), 0);
-        assert!(!catalog.is_current(&namespace, &late), "it may have been read before the change");
-        assert!(catalog.is_current(&namespace, &judged_by));
+    #[tokio::test]
+    async fn what_was_read_before_a_change_is_not_kept_after_it_and_changes_of_others_disturb_nobody() {
+        let catalog = catalog().await;
+        let namespace = |name: &str| Namespace {
+            database: DatabaseName::new(name).expect("a name"),
+            collection: CollectionName::new("log").expect("a name"),
+        };
+        let (here, there) = (namespace("here"), namespace("there"));
+        let read = || declared(&here, None, true);
+        let before = catalog.begin(&here);
+        catalog.database_dropped(&there.database);
+        let kept = before.keep(read());
+        assert!(catalog.is_current(&here, &kept));
+
+        let before = catalog.begin(&here);
+        catalog.database_dropped(&here.database);
+        assert!(!catalog.is_current(&here, &kept));
+        let behind = catalog.begin(&here);
+        assert!(!catalog.is_current(&here, &before.keep(read())));
+        assert!(catalog.is_current(&here, &behind.keep(read())));
+
+        drop(catalog.begin(&there));
+        assert_eq!(catalog.entries().len(), 1, "who has found nothing leaves nothing");
     }
 }
