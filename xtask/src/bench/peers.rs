@@ -199,7 +199,13 @@ fn told(series: &[Series], names: &[Name]) -> Value {
     let mut all = serde_json::Map::new();
     for (name, peer) in names.iter().zip(&series[1..]) {
         let times = peer.median(COST) / series[0].median(COST);
-        println!("peers: {times:.2} times the deliveries of {}, {} are promised", name.text(), name.bound());
+        let in_burst = series[0].median("deliveries_per_second") / peer.median("deliveries_per_second");
+        println!(
+            "peers: {times:.2} times the deliveries of {} for the same processor time, {} are promised; in a burst {in_burst:.0} \
+             times its deliveries a second",
+            name.text(),
+            name.bound()
+        );
         all.insert(name.text().to_owned(), json!(times));
     }
     Value::Object(all)
