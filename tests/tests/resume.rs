@@ -47,6 +47,12 @@ async fn insert(database: &Database, numbers: std::ops::Range<i32>) {
     }
 }
 
+/// Inserts documents with so many bytes of text each, all at once.
+async fn insert_at_once(database: &Database, numbers: std::ops::Range<i32>, bytes: usize) {
+    let documents = numbers.map(|n| doc! { "_id": n, "n": n, "text": "x".repeat(bytes) });
+    database.mongo.collection::<Document>("log").insert_many(documents).await.expect("the inserts");
+}
+
 /// Reads events until `last`, and checks that each number came once, in order.
 async fn numbers(socket: &mut WebSocket, expected: std::ops::Range<i32>) -> String {
     let mut last = String::new();
@@ -369,8 +375,7 @@ async fn who_comes_new_gets_nothing_of_the_past_that_another_returns_to() {
         let mut socket = v1(&here, "log/_streams/all").await;
         let from = position(&socket.event().await);
         drop(socket);
-        let past = (0..5_000).map(|n| doc! { "_id": n, "n": n });
-        here.mongo.collection::<Document>("log").insert_many(past).await.expect("the inserts");
+        insert_at_once(&here, 0..5_000, 0).await;
 
         let node = Backend::start(open_backend("past", &addresses().await.mongodb)).await.expect("a node");
         let there = here.at(&node.url());
@@ -395,8 +400,7 @@ async fn one_who_returns_to_a_long_past_holds_up_nobody() {
         let mut socket = v1(&here, "log/_streams/all").await;
         let from = position(&socket.event().await);
         drop(socket);
-        let past = (0..PAST).map(|n| doc! { "_id": n, "n": n });
-        here.mongo.collection::<Document>("log").insert_many(past).await.expect("the inserts");
+        insert_at_once(&here, 0..PAST, 0).await;
         let node =
             Backend::start(open_backend("long-past", &addresses().await.mongodb)).await.expect("a node");
         let there = here.at(&node.url());
@@ -433,8 +437,7 @@ async fn who_missed_more_than_fits_its_queue_gets_all_of_it() {
         database.put("log", STREAMS).await;
         let mut stays = v1(&database, "log/_streams/all").await;
         let from = position(&stays.event().await);
-        let documents = (0..400).map(|n| doc! { "_id": n, "n": n, "text": "x".repeat(10_000) });
-        database.mongo.collection::<Document>("log").insert_many(documents).await.expect("the inserts");
+        insert_at_once(&database, 0..400, 10_000).await;
         numbers(&mut stays, 0..400).await;
         let mut returned = v1(&database, &format!("log/_streams/all?resumeAfter={from}")).await;
         assert_eq!(returned.event().await["type"], "ready");
@@ -450,15 +453,14 @@ async fn who_reads_without_a_pause_is_not_gone_however_much_waits_for_it() {
         let options = open_backend("long-write", &addresses().await.mongodb)
             .set("TAILRACE_LIMITS__QUEUE_BYTES", "60000000")
             .set("TAILRACE_LIMITS__PING_SECONDS", "1")
-            .set("TAILRACE_LIMITS__PONG_SECONDS", "3");
+            .set("TAILRACE_LIMITS__PONG_SECONDS", "6");
         let backend = Backend::start(options).await.expect("a backend");
         let database = Front::Native.database().await.at(&backend.url());
         database.put("log", STREAMS).await;
         let mut socket = v1(&database, "log/_streams/all").await;
         assert_eq!(socket.event().await["type"], "ready");
-        let documents = (0..WAITING).map(|n| doc! { "_id": n, "n": n, "text": "x".repeat(20_000) });
-        database.mongo.collection::<Document>("log").insert_many(documents).await.expect("the inserts");
-        // Ten seconds, where a write may take four.
+        insert_at_once(&database, 0..WAITING, 20_000).await;
+        // Ten seconds, where a write may take seven.
         for n in 0..WAITING {
             numbers(&mut socket, n..n + 1).await;
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -559,8 +561,7 @@ async fn a_burst_that_is_larger_than_the_queue_reaches_everybody_who_reads() {
                 })
             })
             .collect();
-        let documents = (0..400).map(|n| doc! { "_id": n, "n": n, "text": "x".repeat(10_000) });
-        database.mongo.collection::<Document>("log").insert_many(documents).await.expect("the inserts");
+        insert_at_once(&database, 0..400, 10_000).await;
         for reader in readers {
             reader.await.expect("each number once, in order");
         }
