@@ -14,6 +14,7 @@ pub mod app;
 pub mod authentication;
 pub mod backoff;
 mod batch;
+mod beat;
 pub mod body;
 pub mod catalog;
 pub mod catch_up;

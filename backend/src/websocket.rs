@@ -31,6 +31,7 @@ use tokio_util::{either::Either, task::AbortOnDropHandle};
 use warp::reply::Response;
 
 use crate::{
+    beat,
     config::Limits,
     event::{Form, Frame, notice, snapshot_end},
     expiry::{Due, Expiry},
@@ -245,8 +246,8 @@ impl Session {
             self.lend();
         }
         let mut awaits_pong = false;
-        // Spread over the interval, so that clients who came together are not pinged together.
-        let mut timer = Instant::now() + self.ping_every.mul_f64(rand::random_range(0.5..=1.0));
+        // Spread over the whole interval, so that clients who came together are not pinged together.
+        let mut timer = beat::after(self.ping_every.mul_f64(rand::random()));
         // Until when the client is not listened to.
         let mut deaf = None;
         loop {
@@ -278,11 +279,11 @@ impl Session {
                             return ending;
                         }
                         awaits_pong = false;
-                        timer = Instant::now() + self.ping_every;
+                        timer = beat::after(self.ping_every);
                         continue;
                     }
                     awaits_pong = true;
-                    timer = now + self.pong_within;
+                    timer = beat::after(self.pong_within);
                     if Box::pin(self.within(self.ping(socket))).await.is_err() {
                         return Ending::Gone;
                     }
@@ -293,7 +294,7 @@ impl Session {
                     }
                     if std::mem::take(&mut awaits_pong) {
                         // Whatever it says, it is there.
-                        timer = Instant::now() + self.ping_every;
+                        timer = beat::after(self.ping_every);
                     } else {
                         deaf = Some(Instant::now() + BETWEEN_MESSAGES);
                     }
@@ -317,7 +318,7 @@ impl Session {
                         }
                         if awaits_pong && began.elapsed() > SLOW_WRITE {
                             // The ping is behind what it has just made room for.
-                            timer = Instant::now() + self.pong_within;
+                            timer = beat::after(self.pong_within);
                         }
                     }
                 },

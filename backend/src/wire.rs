@@ -5,7 +5,7 @@
 
 use std::{
     hint::black_box,
-    io::{self, ErrorKind},
+    io::{self, ErrorKind, Read},
     os::fd::AsRawFd,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,7 +15,7 @@ use std::{
 use bytes::{Buf, Bytes};
 use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
 };
 
@@ -120,13 +120,21 @@ impl AsyncRead for Wire {
         let stream = &self.0.stream;
         loop {
             ready!(stream.poll_read_ready(context))?;
-            match stream.try_read(buffer.initialize_unfilled()) {
-                Ok(bytes) => {
+            let room = buffer.remaining();
+            let mut read = None;
+            let readiness = stream.try_io(Interest::READABLE, || {
+                let bytes = (&*SockRef::from(stream)).read(buffer.initialize_unfilled())?;
+                read = Some(bytes);
+                // What does not fill the buffer is all there is: the kernel is not asked again before it says that more has come.
+                if 0 < bytes && bytes < room { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            });
+            match (read, readiness) {
+                (Some(bytes), _) => {
                     buffer.advance(bytes);
                     return Poll::Ready(Ok(()));
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+                (None, Err(error)) if error.kind() != ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
+                (None, _) => {}
             }
         }
     }
