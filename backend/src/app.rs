@@ -34,6 +34,7 @@ use crate::{
     follow::{self, Followed},
     health::{self, Readiness},
     hub::Hub,
+    known::Known,
     limits::{Places, Rates},
     metrics::{Metrics, Part},
     mongo::Mongo,
@@ -98,7 +99,8 @@ impl App {
         let sessions = Arc::new(Sessions::default());
         let permissions = Permissions::new(&config, &mongo.operations, Arc::clone(&sessions));
         let permissions = permissions.map_err(ConfigError)?;
-        let hub = Hub::new(mongo.clone(), &config.limits, Arc::clone(&metrics));
+        let known = Arc::<Known>::default();
+        let hub = Hub::new(mongo.clone(), &config.limits, Arc::clone(&metrics), Arc::clone(&known));
         // A database that every node of the deployment agrees on.
         let first_mounted =
             mounts.databases().and_then(|databases| databases.first().map(ToString::to_string));
@@ -115,7 +117,7 @@ impl App {
             })
             .map_err(ConfigError)?;
         let scopes = Scope::of(mounts.databases());
-        let catalog = Catalog::new(mongo.operations.clone(), Arc::clone(&hub), scopes.len());
+        let catalog = Catalog::new(mongo.operations.clone(), Arc::clone(&hub), known, scopes.len());
         for scope in scopes {
             let metrics = Arc::clone(&metrics);
             tokio::spawn(watcher::run(mongo.streams.clone(), scope, Arc::clone(&catalog), metrics));

@@ -18,6 +18,7 @@ use shared::{
 
 use crate::{
     config::Limits,
+    known::Known,
     metrics::Metrics,
     mongo::{self, Mongo},
     position::Position,
@@ -62,6 +63,7 @@ pub struct Wish<'a> {
 pub struct Hub {
     mongo: Mongo,
     metrics: Arc<Metrics>,
+    known: Arc<Known>,
     queue_bytes: usize,
     replay_bytes: usize,
     sources: Mutex<HashMap<SourceKey, Arc<Source>>>,
@@ -69,11 +71,12 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// An empty hub.
-    pub fn new(mongo: Mongo, limits: &Limits, metrics: Arc<Metrics>) -> Arc<Self> {
+    /// An empty hub. Of a collection that a source finds gone nothing is `known` any more.
+    pub fn new(mongo: Mongo, limits: &Limits, metrics: Arc<Metrics>, known: Arc<Known>) -> Arc<Self> {
         Arc::new(Self {
             mongo,
             metrics,
+            known,
             queue_bytes: limits.queue_bytes,
             replay_bytes: limits.replay_bytes,
             sources: Mutex::default(),
@@ -118,6 +121,7 @@ impl Hub {
             client: self.mongo.streams.clone(),
             seal: Arc::clone(wish.seal),
             metrics: Arc::clone(&self.metrics),
+            known: Arc::clone(&self.known),
             splits,
             replay_bytes: self.replay_bytes,
             piece_bytes: self.queue_bytes / 4,
@@ -255,7 +259,7 @@ mod tests {
         config.mongodb.uri = "mongodb://127.0.0.1:1/none".to_owned();
         let metrics = Arc::new(Metrics::default());
         let mongo = Mongo::new(&config.mongodb, &metrics).await.expect("a connection string");
-        Hub::new(mongo, &config.limits, metrics)
+        Hub::new(mongo, &config.limits, metrics, Arc::default())
     }
 
     async fn is_closed(source: &Arc<Source>) -> bool {

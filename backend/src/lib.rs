@@ -29,6 +29,7 @@ mod fan_out;
 pub mod follow;
 pub mod health;
 pub mod hub;
+pub mod known;
 pub mod limits;
 pub mod listen;
 pub mod logging;

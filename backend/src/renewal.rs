@@ -17,8 +17,8 @@ use shared::{
 
 use crate::{
     app::App,
-    catalog::Declared,
     event::{Form, Frame},
+    known::Declared,
     sessions::{Registration, Session},
 };
 

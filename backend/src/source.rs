@@ -28,6 +28,7 @@ use crate::{
     event::Event,
     fan_out::FanOut,
     hub::SourceKey,
+    known::Known,
     members::Members,
     metadata,
     metrics::{CatchUp, Metrics, Part},
@@ -65,6 +66,8 @@ pub struct Parts {
     pub seal: Arc<Seal>,
     /// Where it is counted what happens.
     pub metrics: Arc<Metrics>,
+    /// What new subscribers are judged by.
+    pub known: Arc<Known>,
     /// Whether the servers split large events.
     pub splits: bool,
     /// Bytes of recent events that are kept for returning clients.
@@ -503,6 +506,8 @@ async fn follow(source: &Arc<Source>, start: Option<Position>) {
             }
             Ok(Step::Gone) => {
                 source.fan_out.drained().await;
+                // Most often before the watcher has heard of it: who is told that it is gone finds it gone.
+                source.parts.known.forget(namespace);
                 return source.close(Close::Gone);
             }
             Err(error) => {

@@ -133,7 +133,9 @@ impl AsyncRead for Wire {
                     buffer.advance(bytes);
                     return Poll::Ready(Ok(()));
                 }
-                (None, Err(error)) if error.kind() != ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
+                (None, Err(error)) if error.kind() != ErrorKind::WouldBlock => {
+                    return Poll::Ready(Err(error));
+                }
                 (None, _) => {}
             }
         }

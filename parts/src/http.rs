@@ -18,12 +18,20 @@ pub struct Request {
     headers: Vec<(String, String)>,
     body: Vec<u8>,
     source: Option<IpAddr>,
+    receives: Option<u32>,
 }
 
 impl Request {
     /// A request of this target: path and query, as they go over the wire.
     pub fn new(method: Method, target: impl Into<String>) -> Self {
-        Self { method, target: target.into(), headers: Vec::new(), body: Vec::new(), source: None }
+        Self {
+            method,
+            target: target.into(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            source: None,
+            receives: None,
+        }
     }
 
     /// A GET.
@@ -42,6 +50,13 @@ impl Request {
     #[must_use]
     pub fn from_address(mut self, source: IpAddr) -> Self {
         self.source = Some(source);
+        self
+    }
+
+    /// Keeps the kernel from taking in more than about so many bytes that nobody has read: what is beyond stays with the server.
+    #[must_use]
+    pub fn receiving(mut self, bytes: u32) -> Self {
+        self.receives = Some(bytes);
         self
     }
 
@@ -72,9 +87,16 @@ impl Request {
     }
 
     async fn connect(&self, authority: &str) -> Result<TcpStream> {
-        let Some(source) = self.source else { return Ok(TcpStream::connect(authority).await?) };
+        if self.source.is_none() && self.receives.is_none() {
+            return Ok(TcpStream::connect(authority).await?);
+        }
         let socket = TcpSocket::new_v4()?;
-        socket.bind((source, 0).into())?;
+        if let Some(source) = self.source {
+            socket.bind((source, 0).into())?;
+        }
+        if let Some(bytes) = self.receives {
+            socket.set_recv_buffer_size(bytes)?;
+        }
         Ok(socket.connect(authority.parse()?).await?)
     }
 
