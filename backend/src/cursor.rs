@@ -1,7 +1,10 @@
 //! A change stream of MongoDB that is read in batches, knows where it stands, and steps over what its pipeline cannot
 //! compute.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, Timestamp, doc};
 use mongodb::{
@@ -28,6 +31,10 @@ use crate::{
 
 /// Events in one reply. Above zero, so that a lost position fails when the cursor opens and not later.
 const BATCH: u32 = 1000;
+
+/// The part of the time that was missed that a reply may take to look through it, and the longest that is.
+const PATIENCE: u32 = 2;
+const LONGEST: Duration = Duration::from_mins(10);
 
 /// Events that are read one by one before they are handed out.
 const ONE_BY_ONE: usize = 100;
@@ -154,7 +161,7 @@ impl Cursor {
         self.fragments.clear();
         let pipeline = self.pipeline(self.position.as_ref().map(|position| position.only_behind(None)));
         let mut cursor = self.aggregate(pipeline, batch).await?;
-        let first = next(&mut cursor).await?;
+        let first = next(&mut cursor, self.patience()).await?;
         let from = match (&self.position, &first) {
             (Some(position), _) => position.clone(),
             (None, Some(first)) => beginning(first)?,
@@ -185,10 +192,11 @@ impl Cursor {
         if self.open.is_none() {
             self.open().await?;
         }
+        let patience = self.patience();
         let Some(open) = &mut self.open else { return Err(Error::custom("the cursor is not open")) };
         let batch = match open.first.take() {
             Some(first) => Some(first),
-            None => open.replies.next().await?,
+            None => open.replies.next(patience).await?,
         };
         let Some(batch) = batch else {
             self.open = None;
@@ -389,7 +397,7 @@ impl Cursor {
         ];
         let mut cursor = self.aggregate(pipeline, BATCH).await?;
         let mut positions = Vec::new();
-        if let Some(batch) = next(&mut cursor).await? {
+        if let Some(batch) = next(&mut cursor, self.patience()).await? {
             for document in batch.doc_slices()? {
                 let token = document?.as_document().and_then(|event| event.get_document("_id").ok());
                 positions.extend(token.and_then(Position::of_token));
@@ -454,7 +462,7 @@ impl Cursor {
     async fn one(&mut self, pipeline: Vec<Document>) -> Result<Option<RawDocumentBuf>, Error> {
         let found = async {
             let mut cursor = self.aggregate(pipeline, 1).await?;
-            let Some(first) = next(&mut cursor).await? else { return Ok(None) };
+            let Some(first) = next(&mut cursor, self.patience()).await? else { return Ok(None) };
             let found = first.doc_slices()?.into_iter().next().transpose()?;
             Ok(found.and_then(|found| found.as_document().map(RawDocument::to_owned)))
         };
@@ -472,7 +480,7 @@ impl Cursor {
     async fn probe_with(&mut self, pipeline: Vec<Document>) -> Result<Probe, Error> {
         let opened = async {
             let mut cursor = self.aggregate(pipeline, BATCH).await?;
-            let first = next(&mut cursor).await?;
+            let first = next(&mut cursor, self.patience()).await?;
             Ok::<_, Error>(match first {
                 Some(first) => !first.doc_slices()?.is_empty(),
                 None => false,
@@ -496,15 +504,27 @@ impl Cursor {
         pipeline
     }
 
+    fn patience(&self) -> Duration {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let then = self.position.as_ref().map(|position| u64::from(position.start_at().time));
+        patience(then.map_or(Duration::ZERO, |then| now.saturating_sub(Duration::from_secs(then))))
+    }
+
     async fn aggregate(&mut self, pipeline: Vec<Document>, batch: u32) -> Result<RawBatchCursor, Error> {
         let database = self.client.database(self.namespace.database.as_str());
         let collection = database.collection::<Document>(self.namespace.collection.as_str());
         let opening = collection.aggregate(pipeline).batch_size(batch).max_await_time(AWAIT).batch();
-        match timeout(STALLED, opening).await {
+        match timeout(self.patience(), opening).await {
             Ok(opened) => opened,
             Err(_) => Err(stalled("aggregate")),
         }
     }
+}
+
+/// How long a reply may take to a cursor that stands so far back. MongoDB looks through all that was written anywhere since then
+/// before it answers, however little of it passes the pipeline; it does so many times faster than it was written.
+fn patience(behind: Duration) -> Duration {
+    STALLED + (behind / PATIENCE).min(LONGEST)
 }
 
 /// The whole pipeline: MongoDB's own stage, the range of positions, and what was declared.
@@ -628,5 +648,14 @@ mod tests {
                 r#"{"fullDocument":{"n":4}"#,
             ]
         );
+    }
+
+    #[test]
+    fn who_stands_far_back_waits_longer_for_a_reply_and_nobody_without_an_end() {
+        for (behind, waits) in [(0, 10), (2, 11), (1_000, 510), (86_400, 610)] {
+            let waits = Duration::from_secs(waits);
+            let patience = patience(Duration::from_secs(behind));
+            assert!(patience >= waits && patience < waits + Duration::from_secs(1), "{behind}: {patience:?}");
+        }
     }
 }

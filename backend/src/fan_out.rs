@@ -2,7 +2,10 @@
 //! ahead of them.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -23,12 +26,32 @@ pub(crate) struct FanOut {
     progress: Notify,
     limit: usize,
     metrics: Arc<Metrics>,
+    /// Whether a task panicked that had something to bring: some never get it.
+    is_broken: AtomicBool,
+}
+
+/// A task that brings something. If it panics the source finds out.
+struct Sweeper(Arc<FanOut>);
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.is_broken.store(true, Ordering::Relaxed);
+            self.0.progress.notify_one();
+        }
+    }
 }
 
 impl FanOut {
     /// A fan-out of which at most `limit` bytes are on their way at one time, or one publication.
     pub(crate) fn new(limit: usize, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { schedule: Mutex::default(), progress: Notify::new(), limit, metrics })
+        Arc::new(Self {
+            schedule: Mutex::default(),
+            progress: Notify::new(),
+            limit,
+            metrics,
+            is_broken: AtomicBool::default(),
+        })
     }
 
     fn schedule(&self) -> MutexGuard<'_, Schedule> {
@@ -63,6 +86,7 @@ impl FanOut {
     async fn until(&self, condition: impl Fn(&Schedule) -> bool) {
         loop {
             let progress = self.progress.notified();
+            assert!(!self.is_broken.load(Ordering::Relaxed), "a batch was lost on its way");
             if condition(&self.schedule()) {
                 return;
             }
@@ -71,9 +95,10 @@ impl FanOut {
     }
 
     async fn sweep(self: Arc<Self>) {
+        let sweeper = Sweeper(self);
         loop {
-            let Some(turn) = self.schedule().next_turn() else { return };
-            self.serve(turn);
+            let Some(turn) = sweeper.0.schedule().next_turn() else { return };
+            sweeper.0.serve(turn);
             yield_now().await;
         }
     }
@@ -127,5 +152,19 @@ mod tests {
         for queue in lists.iter().flat_map(|list| list.iter()) {
             assert!(subscription::times(queue).into_iter().eq(times.clone()));
         }
+    }
+
+    #[tokio::test]
+    async fn a_panic_on_the_way_reaches_the_source() {
+        let fan_out = FanOut::new(10_000, Arc::default());
+        let sweeper = Sweeper(Arc::clone(&fan_out));
+        let waiting = tokio::spawn(async move { fan_out.until(|_| false).await });
+        yield_now().await;
+        let panics = tokio::spawn(async move {
+            let _sweeper = sweeper;
+            panic!("as it never should");
+        });
+        assert!(panics.await.is_err_and(|error| error.is_panic()));
+        assert!(waiting.await.is_err_and(|error| error.is_panic()));
     }
 }

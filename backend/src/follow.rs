@@ -17,7 +17,7 @@ use crate::{
     collection_path::CollectionPath,
     metrics::{Metrics, Part},
     mongo,
-    read_ahead::{AWAIT, next},
+    read_ahead::{AWAIT, STALLED, next},
 };
 
 /// Who follows a collection.
@@ -93,7 +93,7 @@ async fn once(
     follower.opened().await?;
     state.is_followed.store(true, Ordering::Relaxed);
     *backoff = Backoff::default();
-    while let Some(batch) = next(&mut cursor).await? {
+    while let Some(batch) = next(&mut cursor, STALLED).await? {
         let mut ids = Some(Vec::new());
         for event in batch.doc_slices()? {
             let event = event?;

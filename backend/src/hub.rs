@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
 };
 
 use shared::{
@@ -70,6 +71,21 @@ pub struct Hub {
     is_down: AtomicBool,
 }
 
+/// A source whose task runs. However that ends, nobody finds the source in the hub any more, or waits at it in vain.
+struct Running {
+    hub: Arc<Hub>,
+    source: Arc<Source>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.hub.forget(&self.source);
+        if thread::panicking() {
+            self.source.close(Close::Internal);
+        }
+    }
+}
+
 impl Hub {
     /// An empty hub. Of a collection that a source finds gone nothing is `known` any more.
     pub fn new(mongo: Mongo, limits: &Limits, metrics: Arc<Metrics>, known: Arc<Known>) -> Arc<Self> {
@@ -130,13 +146,9 @@ impl Hub {
         let source = Source::new(key.clone(), screened, wish.definition.clone(), parts);
         sources.insert(key, Arc::clone(&source));
         drop(sources);
-        let hub = Arc::clone(self);
-        let running = Arc::clone(&source);
         let start = wish.after.clone();
-        tokio::spawn(async move {
-            source::run(Arc::clone(&running), start).await;
-            hub.forget(&running);
-        });
+        let running = Running { hub: Arc::clone(self), source: Arc::clone(&source) };
+        tokio::spawn(async move { source::run(Arc::clone(&running.source), start).await });
         Ok(source)
     }
 
@@ -289,5 +301,21 @@ mod tests {
                 assert!(is_closed(source).await);
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_source_whose_task_panics_is_closed_and_nobody_finds_it_any_more() {
+        let hub = hub().await;
+        let streams = streams("a");
+        let source = source(&hub, &streams);
+        let running = Running { hub: Arc::clone(&hub), source: Arc::clone(&source) };
+        let panics = tokio::spawn(async move {
+            let _running = running;
+            panic!("as it never should");
+        });
+        assert!(panics.await.is_err_and(|error| error.is_panic()));
+        assert!(is_closed(&source).await);
+        assert_eq!(hub.size().0, 0);
+        hub.shut_down();
     }
 }

@@ -15,7 +15,7 @@ use tokio::{
 /// How long MongoDB holds an empty reply back for an event.
 pub(crate) const AWAIT: Duration = Duration::from_secs(1);
 
-/// A reply that takes longer than this will not come: the server hangs.
+/// A reply about the present that takes longer than this will not come: the server hangs.
 pub(crate) const STALLED: Duration = Duration::from_secs(10);
 
 /// With more events than this in a reply the next one is asked for ahead. With fewer it is better to ask behind them: what
@@ -43,10 +43,10 @@ impl ReadAhead {
         Self { cursor: Some(cursor), task: JoinSet::new() }
     }
 
-    /// The next reply.
-    pub(crate) async fn next(&mut self) -> Reply {
+    /// The next reply, if it does not take longer than this.
+    pub(crate) async fn next(&mut self, patience: Duration) -> Reply {
         let reply = if let Some(cursor) = &mut self.cursor {
-            next(cursor).await
+            next(cursor, patience).await
         } else {
             let (cursor, reply) = match self.task.join_next().await {
                 Some(read) => read.map_err(Error::custom)?,
@@ -60,7 +60,7 @@ impl ReadAhead {
             && let Some(mut cursor) = self.cursor.take()
         {
             self.task.spawn(async move {
-                let reply = next(&mut cursor).await;
+                let reply = next(&mut cursor, patience).await;
                 (cursor, reply)
             });
             // The question goes out before this reply is taken apart.
@@ -70,9 +70,9 @@ impl ReadAhead {
     }
 }
 
-/// The next reply of a cursor that is read in place.
-pub(crate) async fn next(cursor: &mut RawBatchCursor) -> Reply {
-    match timeout(STALLED, cursor.next()).await {
+/// The next reply of a cursor that is read in place, if it does not take longer than this.
+pub(crate) async fn next(cursor: &mut RawBatchCursor, patience: Duration) -> Reply {
+    match timeout(patience, cursor.next()).await {
         Ok(batch) => batch.transpose(),
         Err(_) => Err(stalled("getMore")),
     }

@@ -18,7 +18,7 @@ use shared::{
 };
 use tokio::{
     sync::{Notify, watch},
-    time::Instant,
+    time::{Instant, timeout},
 };
 
 use crate::{
@@ -544,17 +544,20 @@ async fn advance(source: &Source, cursor: &mut Cursor) -> Result<Step, Error> {
     }
 }
 
-/// Opens the first cursor. Where that is not possible behind `start`, it begins now, and the one who brought `start` catches
-/// up: only then is it known whether the pipeline, the position, or an event is at fault.
+/// Opens the first cursor. Where that is not possible behind `start`, or takes long, it begins now, and the one who brought
+/// `start` catches up: only then is it known whether the pipeline, the position, or an event is at fault, and others need not
+/// wait while MongoDB looks through the past.
 async fn open(source: &Source, start: Option<Position>) -> Result<Cursor, Error> {
     let begins_anew = start.is_none();
     let mut cursor = source.cursor(start);
-    let from = match cursor.open().await {
-        Err(error) if !begins_anew && mongo::fault(&error) != Fault::Unreachable => {
+    let within = if begins_anew { Duration::MAX } else { PAST };
+    let from = match timeout(within, cursor.open()).await {
+        Ok(Err(error)) if begins_anew || mongo::fault(&error) == Fault::Unreachable => return Err(error),
+        Ok(Ok(from)) => from,
+        Ok(Err(_)) | Err(_) => {
             cursor.restart();
             cursor.open().await?
         }
-        opened => opened?,
     };
     let present = cursor.opened_at().filter(|_| !begins_anew).map(Position::after);
     source.opened(&from, present);

@@ -12,7 +12,7 @@ use crate::{
     metadata::PROPERTIES,
     metrics::{Metrics, Part},
     mongo,
-    read_ahead::{AWAIT, next},
+    read_ahead::{AWAIT, STALLED, next},
 };
 
 /// What one watcher follows.
@@ -84,7 +84,7 @@ async fn open(client: &Client, scope: &Scope) -> Result<RawBatchCursor, Error> {
 }
 
 async fn read(mut cursor: RawBatchCursor, catalog: &Catalog) -> Result<(), Error> {
-    while let Some(batch) = next(&mut cursor).await? {
+    while let Some(batch) = next(&mut cursor, STALLED).await? {
         for event in batch.doc_slices()? {
             if let Some(event) = event?.as_document() {
                 act(event, catalog).await?;

@@ -246,8 +246,10 @@ impl Session {
             self.lend();
         }
         let mut awaits_pong = false;
-        // Spread over the whole interval, so that clients who came together are not pinged together.
-        let mut timer = beat::after(self.ping_every.mul_f64(rand::random()));
+        // Clients who came together are not pinged together: the first pings come in the second half of the interval, and those
+        // behind half of them in the first half of the next, so that they are spread over all of it.
+        let mut timer = beat::after(self.ping_every.mul_f64(rand::random_range(0.5..=1.0)));
+        let mut is_early = rand::random();
         // Until when the client is not listened to.
         let mut deaf = None;
         loop {
@@ -279,7 +281,7 @@ impl Session {
                             return ending;
                         }
                         awaits_pong = false;
-                        timer = beat::after(self.ping_every);
+                        timer = self.next_ping(&mut is_early);
                         continue;
                     }
                     awaits_pong = true;
@@ -294,7 +296,7 @@ impl Session {
                     }
                     if std::mem::take(&mut awaits_pong) {
                         // Whatever it says, it is there.
-                        timer = beat::after(self.ping_every);
+                        timer = self.next_ping(&mut is_early);
                     } else {
                         deaf = Some(Instant::now() + BETWEEN_MESSAGES);
                     }
@@ -329,6 +331,10 @@ impl Session {
                 }
             }
         }
+    }
+
+    fn next_ping(&self, is_early: &mut bool) -> Instant {
+        beat::after(if std::mem::take(is_early) { self.ping_every / 2 } else { self.ping_every })
     }
 
     /// Takes note of what the client sent, or of its end. Boxed where it is called: most sessions hear nothing but pongs.

@@ -99,9 +99,12 @@ impl Deployment {
     pub async fn start() -> Result<Self> {
         let (mongodb, replica_set) = replica_set::given_or_started(&[port::free()?]).await?;
         say(&format!("MongoDB answers at {mongodb}"));
-        let open = Backend::start(open_backend("open", &mongodb)).await?;
-        let guarded = Backend::start(guarded_backend("guarded", &mongodb)).await?;
-        let ruled = Backend::start(ruled_backend("ruled", &mongodb)).await?;
+        // As rarely as can be: who reads message by message has no keepalive between them, however slow the machine is.
+        let start =
+            |options: backend::Options| Backend::start(options.set("TAILRACE_LIMITS__PING_SECONDS", "50"));
+        let open = start(open_backend("open", &mongodb)).await?;
+        let guarded = start(guarded_backend("guarded", &mongodb)).await?;
+        let ruled = start(ruled_backend("ruled", &mongodb)).await?;
         let (at, guarded_at, ruled_at) = (open.url(), guarded.url(), ruled.url());
         say(&format!("backends answer at {at} (open), {guarded_at} (guarded), and {ruled_at} (ruled)"));
         let workers = tokio::try_join!(

@@ -10,8 +10,8 @@ use parts::mongod::Mongod;
 use parts::port;
 use parts::replica_set::{Options, ReplicaSet};
 use tailrace_tests::front::bounded;
-use tailrace_tests::{Database, Request, until};
-use tokio::time::interval;
+use tailrace_tests::{Database, Request, WebSocket, until};
+use tokio::time::{Instant, interval};
 
 /// More than are read one by one.
 const WRITTEN: i32 = 110;
@@ -44,15 +44,22 @@ impl Node {
 
     /// Lets the next command of this name on `log` fail, and no more.
     async fn fails_once(&self, command: &str, code: i32) {
-        let failing = doc! {
-            "configureFailPoint": "failCommand",
-            "mode": { "times": 1 },
-            "data": {
-                "failCommands": [command],
-                "namespace": format!("{}.log", self.database.name),
-                "errorCode": code,
-            },
+        self.once(command, doc! { "errorCode": code }).await;
+    }
+
+    /// Lets the next command of this name on `log` take so long, and no more.
+    async fn takes_long_once(&self, command: &str, time: Duration) {
+        let milliseconds = i32::try_from(time.as_millis()).expect("some seconds");
+        self.once(command, doc! { "blockConnection": true, "blockTimeMS": milliseconds }).await;
+    }
+
+    async fn once(&self, command: &str, what: Document) {
+        let mut data = doc! {
+            "failCommands": [command],
+            "namespace": format!("{}.log", self.database.name),
         };
+        data.extend(what);
+        let failing = doc! { "configureFailPoint": "failCommand", "mode": { "times": 1 }, "data": data };
         self.database.mongo.client().database("admin").run_command(failing).await.expect("a fail point");
     }
 }
@@ -97,6 +104,37 @@ async fn a_collection_that_could_not_be_dropped_keeps_its_streams() {
         assert_eq!(socket.event().await["fullDocument"]["n"], 1);
         assert_eq!(database.send(delete()).await.status, StatusCode::NO_CONTENT);
         assert_eq!(socket.closed().await.0, 4002);
+    })
+    .await;
+}
+
+/// A stand-in for an oplog of millions: MongoDB looks through all that was written since, before it answers.
+#[tokio::test]
+async fn who_returns_from_far_back_comes_in_while_mongodb_looks_through_the_past() {
+    bounded(async {
+        let node = Node::start("far-back").await;
+        let Node { database, .. } = &node;
+        let open = async |inner: &str| {
+            let ask = Request::get(database.path(inner)).header("sec-websocket-protocol", "tailrace.v1.json");
+            let mut socket = WebSocket::open(&database.server, ask).await.expect("it opens");
+            let ready = socket.event().await;
+            assert_eq!(ready["type"], "ready");
+            (socket, ready["position"].as_str().expect("a position").to_owned())
+        };
+        let (socket, from) = open("log/_streams/all").await;
+        socket.close().await;
+        until("its cursor is closed", async || database.cursors("log").await == 0).await;
+        database.post("log", r#"{"n": 1}"#).await;
+        node.takes_long_once("aggregate", Duration::from_secs(20)).await;
+        let began = Instant::now();
+        let (mut returned, _) = open(&format!("log/_streams/all?resumeAfter={from}")).await;
+        let (mut other, _) = open("log/_streams/all").await;
+        database.post("log", r#"{"n": 2}"#).await;
+        for n in 1..3 {
+            assert_eq!(returned.event().await["event"]["fullDocument"]["n"], n);
+        }
+        assert_eq!(other.event().await["event"]["fullDocument"]["n"], 2);
+        assert!(began.elapsed() < Duration::from_secs(20), "nobody waits for that answer");
     })
     .await;
 }

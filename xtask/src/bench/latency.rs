@@ -1,6 +1,6 @@
 //! What Tailrace adds to the time that an event takes by the driver's own change stream.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -23,6 +23,9 @@ pub(super) struct Options {
     /// How many clients.
     #[arg(long, default_value_t = 1000)]
     clients: u32,
+    /// At how many of them it is asked when an event comes; the others read ten times a second. All, at most.
+    #[arg(long, default_value_t = 100)]
+    watched: u32,
     /// Events a second.
     #[arg(long, default_value_t = 100)]
     rate: u32,
@@ -36,12 +39,10 @@ pub(super) struct Options {
 
 /// Measures in rounds that alternate with those of the floor.
 pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
-    let Options { clients, rate, rounds, seconds } = options;
-    let program = generator::build()?;
-    let mut ways = [
-        Way::floor(&program, server, clients, rate).await?,
-        Way::tailrace(&program, server, clients, rate).await?,
-    ];
+    let Options { clients, watched, rate, rounds, seconds } = options;
+    let load = Load { program: generator::build()?, clients, watched: watched.min(clients), rate };
+    let watched = load.watched;
+    let mut ways = [Way::floor(&load, server).await?, Way::tailrace(&load, server).await?];
     let length = Duration::from_secs(seconds);
     let series = alternate(rounds, ["floor", "Tailrace"], async |way| ways[way].round(length).await).await?;
     let [floor, tailrace] = &series;
@@ -71,7 +72,8 @@ pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
             "{clients} WebSockets of one stream and the driver's own change stream of the same collection in one process, \
              {rate} inserts a second, {rounds} rounds of {seconds} s. Added: from the moment at which the driver hands an event \
              out to that at which it has come to a client's socket, as the kernel stamps it; of each event the first client, \
-             the one in the middle, the last, and all. The floor, in turn: a program that follows the driver's change stream, \
+             the one in the middle, the last, and all, of {watched} clients. All clients get all events; the others read ten \
+             times a second, so that the clients take less of the two cores than who sends. The floor, in turn: a program that follows the driver's change stream, \
              and sends each event to as many clients, one send() each, and does nothing else. Bounded is what is added to \
              the first client, over the driver's own time, and to all beyond the floor."
         ),
@@ -115,6 +117,14 @@ fn added(series: &Series, who: &str) -> [f64; 2] {
     ["p50", "p99"].map(|share| series.median(&format!("{who}_{share}_ms")))
 }
 
+/// What both ways are given.
+struct Load {
+    program: PathBuf,
+    clients: u32,
+    watched: u32,
+    rate: u32,
+}
+
 /// A server, its clients with the driver's own change stream beside them, and who writes what they see.
 struct Way {
     /// What runs for as long as this does.
@@ -124,39 +134,36 @@ struct Way {
 }
 
 impl Way {
-    async fn floor(program: &Path, server: &Server, clients: u32, rate: u32) -> Result<Self> {
-        let (mongodb, count) = (server.set.uri(), clients.to_string());
+    async fn floor(load: &Load, server: &Server) -> Result<Self> {
+        let (mongodb, count) = (server.set.uri(), load.clients.to_string());
         let of_mongodb = of_mongodb(&mongodb, "latency_floor");
         let relay = [&["relay"], &of_mongodb[..], &["--count", &count, "--bytes", "300"]].concat();
-        let (relay, said) = Generator::start(program, &relay).await?;
+        let (relay, said) = Generator::start(&load.program, &relay).await?;
         let url = format!("http://127.0.0.1:{}", said["port"]);
-        Self::start(program, &of_mongodb, &url, "/", &count, rate, Some(relay)).await
+        Self::start(load, &of_mongodb, &url, "/", Some(relay)).await
     }
 
-    async fn tailrace(program: &Path, server: &Server, clients: u32, rate: u32) -> Result<Self> {
-        let (url, mongodb, count) = (server.backend.url(), server.set.uri(), clients.to_string());
+    async fn tailrace(load: &Load, server: &Server) -> Result<Self> {
+        let (url, mongodb) = (server.backend.url(), server.set.uri());
         let metadata = r#"{"streams": [{"uri": "all", "stages": []}]}"#;
         let put = Request::new(Method::PUT, "/bench/latency").json(metadata).send(&url).await?;
         ensure!(put.status.is_success(), "PUT /bench/latency: {} {}", put.status, put.text());
-        let path = "/bench/latency/_streams/all";
-        Self::start(program, &of_mongodb(&mongodb, "latency"), &url, path, &count, rate, None).await
+        Self::start(load, &of_mongodb(&mongodb, "latency"), &url, "/bench/latency/_streams/all", None).await
     }
 
     async fn start(
-        program: &Path,
+        load: &Load,
         of_mongodb: &[&str],
         url: &str,
         path: &str,
-        count: &str,
-        rate: u32,
         relay: Option<Generator>,
     ) -> Result<Self> {
-        let of_server = ["--server", url, "--path", path, "--count", count];
+        let [count, watched, rate] = [load.clients, load.watched, load.rate].map(|number| number.to_string());
+        let of_server = ["--server", url, "--path", path, "--count", &count, "--watched", &watched];
         let (clients, _) =
-            Generator::start(program, &[&["latency"], of_mongodb, &of_server].concat()).await?;
-        let rate = rate.to_string();
+            Generator::start(&load.program, &[&["latency"], of_mongodb, &of_server].concat()).await?;
         let writer = [&["writer"], of_mongodb, &["--rate", &rate, "--padding", "80"]].concat();
-        let (writer, _) = Generator::start(program, &writer).await?;
+        let (writer, _) = Generator::start(&load.program, &writer).await?;
         Ok(Self { _relay: relay, clients, writer })
     }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context as Polled, Poll, ready};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -16,12 +16,16 @@ use super::crowd::{self, Taker};
 use super::driver::Written;
 use super::endpoints::{Namespace, Stream};
 use super::frames::written_at;
-use super::socket::{Language, Socket, buffer};
+use super::socket::{Language, Socket, Unhurried, buffer};
 use super::volley::PATIENCE;
 use super::{now, orders, patiently};
 
 /// How long the last events may be on their way when they are asked for.
 const BEHIND: Duration = Duration::from_secs(5);
+/// How often they read at whom it is not asked when an event comes.
+const EVERY: Duration = Duration::from_millis(100);
+/// In how many parts, in turn.
+const PARTS: u32 = 10;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -30,6 +34,10 @@ pub(crate) struct Options {
     /// How many clients.
     #[arg(long)]
     count: usize,
+    /// At how many of them it is asked when an event comes. To read a socket for each costs as much as to send it: the others
+    /// read ten times a second, so that they take nothing from the server that clients elsewhere would not.
+    #[arg(long)]
+    watched: usize,
     #[command(flatten)]
     namespace: Namespace,
 }
@@ -46,25 +54,38 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         runtime.block_on(follow(&namespace, &seen))
     });
     by_cursor.recv().await.context("the driver's change stream")?;
-    let mut sockets = crowd::open(&options.stream, Language::Events, options.count).await?;
-    sockets.iter_mut().try_for_each(Socket::stamp)?;
-    let nothing = Taken { buffer: buffer(), read: Vec::new(), came: HashMap::new(), ended: 0 };
+    let Options { count, watched, .. } = options;
+    ensure!((1..=count).contains(&watched), "{watched} of {count} clients cannot be watched");
+    let sockets = crowd::open(&options.stream, Language::Events, count).await?;
+    let (mut stamped, mut others) = (Vec::new(), Vec::new());
+    for (number, socket) in sockets.into_iter().enumerate() {
+        // Evenly among them, in the order in which they came.
+        if number * watched / count < (number + 1) * watched / count {
+            stamped.push(socket);
+        } else {
+            others.push(socket.unhurried()?);
+        }
+    }
+    stamped.iter_mut().try_for_each(Socket::stamp)?;
+    let nothing =
+        Taken { buffer: buffer(), read: Vec::new(), watched, count, came: HashMap::new(), ended: 0 };
     let taken = Rc::new(RefCell::new(nothing));
-    let readers = crowd::read(sockets, &taken);
+    let readers = crowd::read(stamped, &taken);
+    readers.spawn_local(read_now_and_then(others, Rc::clone(&taken)));
     println!("{}", json!({ "connected": options.count }));
     readers
         .run_until(async {
             while let Some(order) = orders.recv().await {
                 if order == "forget" {
                     taken.borrow_mut().came.clear();
-                    patiently(PATIENCE, || taken.borrow().has_one(options.count)).await;
+                    patiently(PATIENCE, || taken.borrow().has_one()).await;
                 }
                 let cursor: Vec<Seen> = std::iter::from_fn(|| by_cursor.try_recv().ok()).collect();
                 // Of what is forgotten some may have come before an earlier order: nobody waits for all of it.
                 if order != "forget" {
-                    patiently(BEHIND, || taken.borrow().has_all(&cursor, options.count)).await;
+                    patiently(BEHIND, || taken.borrow().has_all(&cursor)).await;
                 }
-                println!("{}", taken.borrow_mut().added(&cursor, options.count));
+                println!("{}", taken.borrow_mut().added(&cursor));
             }
         })
         .await;
@@ -88,13 +109,38 @@ async fn follow(namespace: &Namespace, seen: &mpsc::UnboundedSender<Seen>) -> Re
     Ok(())
 }
 
+/// Reads each of these sockets once in [`EVERY`], a part of them at one time: while it does, no other is read.
+async fn read_now_and_then(mut sockets: Vec<Unhurried>, taken: Rc<RefCell<Taken>>) {
+    let mut beat = tokio::time::interval(EVERY / PARTS);
+    let mut part = 0;
+    loop {
+        beat.tick().await;
+        part = (part + 1) % PARTS;
+        let mut number = 0;
+        sockets.retain_mut(|socket| {
+            number += 1;
+            number % PARTS != part || taken.borrow_mut().read(socket)
+        });
+    }
+}
+
 struct Taken {
     buffer: Vec<u8>,
     /// What was read at one time.
     read: Vec<u64>,
-    /// When each event came, at each client.
-    came: HashMap<u64, Vec<u64>>,
+    watched: usize,
+    count: usize,
+    came: HashMap<u64, Came>,
     ended: usize,
+}
+
+/// Where an event has come.
+#[derive(Default)]
+struct Came {
+    /// To each of those that are watched, when.
+    watched: Vec<u64>,
+    /// To so many others.
+    others: usize,
 }
 
 impl Taker for Taken {
@@ -105,7 +151,7 @@ impl Taker for Taken {
             Ok(())
         }))?;
         for at in read.drain(..) {
-            self.came.entry(at).or_default().push(socket.came());
+            self.came.entry(at).or_default().watched.push(socket.came());
         }
         Poll::Ready(Ok(bytes > 0))
     }
@@ -116,25 +162,44 @@ impl Taker for Taken {
 }
 
 impl Taken {
+    /// Counts what has come to one that is not watched. False at its end.
+    fn read(&mut self, socket: &mut Unhurried) -> bool {
+        let came = &mut self.came;
+        let read = socket.read(&mut self.buffer, |event| {
+            let at = written_at(event).context("an event without the time of its writing")?;
+            came.entry(at).or_default().others += 1;
+            Ok(())
+        });
+        let goes_on = read.is_ok_and(|goes_on| goes_on);
+        self.ended += usize::from(!goes_on);
+        goes_on
+    }
+
+    /// Whether it has come to all clients.
+    fn is_whole(&self, came: &Came) -> bool {
+        came.watched.len() == self.watched && came.watched.len() + came.others == self.count
+    }
+
     /// Whether some event has come to all clients.
-    fn has_one(&self, count: usize) -> bool {
-        self.came.values().any(|came| came.len() >= count)
+    fn has_one(&self) -> bool {
+        self.came.values().any(|came| self.is_whole(came))
     }
 
-    fn has_all(&self, cursor: &[Seen], count: usize) -> bool {
-        cursor.iter().all(|seen| self.came.get(&seen.at).is_some_and(|came| came.len() >= count))
+    fn has_all(&self, cursor: &[Seen]) -> bool {
+        cursor.iter().all(|seen| self.came.get(&seen.at).is_some_and(|came| self.is_whole(came)))
     }
 
-    /// What clients waited longer than the driver: the first of an event, the one in the middle, the last, and all of them.
-    fn added(&mut self, cursor: &[Seen], count: usize) -> Value {
+    /// What those that are watched waited longer than the driver: the first of an event, the one in the middle, the last, and all
+    /// of them.
+    fn added(&mut self, cursor: &[Seen]) -> Value {
         let [mut first, mut middle, mut last, mut all, mut of_driver] = [const { Vec::new() }; 5];
         for seen in cursor {
             let came = self.came.remove(&seen.at).unwrap_or_default();
-            let mut added: Vec<f64> = came.iter().map(|came| milliseconds(seen.now, *came)).collect();
-            added.sort_unstable_by(f64::total_cmp);
-            if added.len() != count {
+            if !self.is_whole(&came) {
                 continue;
             }
+            let mut added: Vec<f64> = came.watched.iter().map(|came| milliseconds(seen.now, *came)).collect();
+            added.sort_unstable_by(f64::total_cmp);
             first.extend(added.first());
             middle.push(added[added.len() / 2]);
             last.extend(added.last());

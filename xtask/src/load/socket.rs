@@ -1,5 +1,6 @@
 //! One WebSocket of very many, read in turn with one buffer for all.
 
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::pin::Pin;
 use std::task::{Context as Polled, Poll, ready};
 
@@ -74,6 +75,11 @@ impl Socket {
         Ok(socket)
     }
 
+    /// From now on it is read when its owner wants to: for what comes meanwhile nobody is woken.
+    pub(super) fn unhurried(self) -> Result<Unhurried> {
+        Ok(Unhurried { stream: self.stream.into_std()?, language: self.language, begun: self.begun })
+    }
+
     /// From now on [`Socket::came`] is what the kernel says.
     pub(super) fn stamp(&mut self) -> Result<()> {
         self.stamps = Some(Stamps::new(&self.stream)?);
@@ -93,7 +99,7 @@ impl Socket {
         let mut is_subscribed = false;
         while !is_subscribed {
             ensure!(self.stream.read_buf(&mut self.begun).await? > 0, "the subscription has no answer");
-            let done = apart(&self.stream, self.language, &self.begun, &mut |answer| {
+            let done = apart(&mut reply(&self.stream), self.language, &self.begun, &mut |answer| {
                 ensure!(!answer.starts_with(b"{\"id\":2,\"error\""), "{}", String::from_utf8_lossy(answer));
                 is_subscribed |= answer.starts_with(b"{\"id\":2,");
                 Ok(())
@@ -114,7 +120,7 @@ impl Socket {
         mut take: impl FnMut(&[u8]) -> Result<()>,
     ) -> Poll<Result<usize>> {
         if std::mem::take(&mut self.unread) {
-            let done = apart(&self.stream, self.language, &self.begun, &mut take)?;
+            let done = apart(&mut reply(&self.stream), self.language, &self.begun, &mut take)?;
             let bytes = self.begun.len();
             self.begun.drain(..done);
             return Poll::Ready(Ok(bytes));
@@ -128,11 +134,11 @@ impl Socket {
         };
         let bytes = &buffer[..bytes];
         if self.begun.is_empty() {
-            let done = apart(&self.stream, self.language, bytes, &mut take)?;
+            let done = apart(&mut reply(&self.stream), self.language, bytes, &mut take)?;
             self.begun.extend_from_slice(&bytes[done..]);
         } else {
             self.begun.extend_from_slice(bytes);
-            let done = apart(&self.stream, self.language, &self.begun, &mut take)?;
+            let done = apart(&mut reply(&self.stream), self.language, &self.begun, &mut take)?;
             self.begun.drain(..done);
         }
         if self.begun.is_empty() {
@@ -142,9 +148,48 @@ impl Socket {
     }
 }
 
+/// A client's socket that nobody waits for.
+pub(super) struct Unhurried {
+    stream: std::net::TcpStream,
+    language: Language,
+    /// What has come of a frame that is not whole.
+    begun: Vec<u8>,
+}
+
+impl Unhurried {
+    /// Gives all messages that have come to `take`. False at the end.
+    pub(super) fn read(
+        &mut self,
+        buffer: &mut [u8],
+        mut take: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<bool> {
+        loop {
+            match self.stream.read(buffer) {
+                Ok(0) => return Ok(false),
+                Ok(bytes) => {
+                    self.begun.extend_from_slice(&buffer[..bytes]);
+                    let mut reply = |answer: &[u8]| (&self.stream).write(answer).map(drop);
+                    let done = apart(&mut reply, self.language, &self.begun, &mut take)?;
+                    self.begun.drain(..done);
+                    if bytes < buffer.len() {
+                        return Ok(true);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// There is always room for what is never more than one answer.
+fn reply(stream: &TcpStream) -> impl FnMut(&[u8]) -> io::Result<()> {
+    |answer| stream.try_write(answer).map(drop)
+}
+
 /// Takes frames apart; how many bytes they were.
 fn apart(
-    stream: &TcpStream,
+    reply: &mut impl FnMut(&[u8]) -> io::Result<()>,
     language: Language,
     bytes: &[u8],
     take: &mut impl FnMut(&[u8]) -> Result<()>,
@@ -157,16 +202,14 @@ fn apart(
             Frame::Message(lines) => {
                 for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
                     if line == b"{}" {
-                        // As with a pong, there is always room.
-                        stream.try_write(&text(line, true))?;
+                        reply(&text(line, true))?;
                     } else {
                         take(line)?;
                     }
                 }
             }
             Frame::Ping => {
-                // There is always room for what is never more than one pong.
-                stream.try_write(&PONG)?;
+                reply(&PONG)?;
             }
             // The server waits until the client has closed too: it does so by leaving.
             Frame::Close(_) => bail!("the server closes"),
