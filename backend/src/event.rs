@@ -11,7 +11,7 @@ use shared::{
 
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use crate::{position::Position, seal::Seal};
+use crate::{position::Position, seal::Seal, view::View};
 
 /// MongoDB's code for bytes that are no BSON (`InvalidBSON`).
 pub const INVALID_BSON: i32 = 22;
@@ -392,7 +392,19 @@ fn without_history(event: &RawDocument) -> Result<RawDocumentBuf, bson::error::E
 /// Why there is a gap: the only reason there is today.
 const GAP: &str = "history lost";
 
-/// A message of the v1 protocol that is only a type and a position: `ready`, `keepalive`. Other forms have no word for it.
+/// The first message of the v1 protocol. Other forms have no word for it.
+pub fn ready(position: &str, view: &View, form: Form) -> Option<Frame> {
+    let view = view.as_str();
+    match form {
+        Form::V1Json(_) => {
+            Some(Frame::text(format!(r#"{{"type":"ready","position":"{position}","view":"{view}"}}"#)))
+        }
+        Form::V1Bson => Some(Frame::bson(rawdoc! { "type": "ready", "position": position, "view": view })),
+        Form::Plain(_) | Form::PlainWithPosition(_) | Form::Sse(_) => None,
+    }
+}
+
+/// A message of the v1 protocol that is only a type and a position: `keepalive`, `snapshotEnd`. Other forms have no word for it.
 pub fn notice(kind: &str, position: &str, form: Form) -> Option<Frame> {
     match form {
         Form::V1Json(_) => Some(Frame::text(format!(r#"{{"type":"{kind}","position":"{position}"}}"#))),

@@ -54,6 +54,7 @@ pub mod sse;
 pub mod stream;
 pub mod subscription;
 pub mod tls;
+pub mod view;
 mod waiting;
 pub mod watcher;
 pub mod websocket;

@@ -39,6 +39,7 @@ use crate::{
     snapshot::{self, Reader},
     sse,
     subscription::Subscription,
+    view::View,
     websocket::{self, Handshake},
 };
 
@@ -73,6 +74,7 @@ pub struct Opened {
     /// What it takes under the limits, free again when this is dropped.
     place: Place,
     reader: Option<Reader>,
+    view: View,
     request: StreamRequest,
     declared: Arc<Declared>,
 }
@@ -142,7 +144,8 @@ async fn attempt(app: &App, wish: &Wish<'_>) -> Result<Option<Opened>, Refusal> 
     let mut place = app.places.open(caller, &grant)?;
     app.catalog.check_followed().await?;
     let (declared, admitted) = admit(app, wish, &grant, now).await?;
-    let (subscription, reader) = subscribe(app, namespace, &grant.visibility, &admitted, &mut place).await?;
+    let Followed { subscription, reader, view } =
+        subscribe(app, namespace, &grant.visibility, &admitted, now, &mut place).await?;
     let registration = app.sessions.enter(Session {
         identity: identity.clone(),
         address: Arc::new(address.clone()),
@@ -157,7 +160,14 @@ async fn attempt(app: &App, wish: &Wish<'_>) -> Result<Option<Opened>, Refusal> 
         app.authenticator.check_user(claims).await?;
     }
     let request = admitted.request;
-    Ok(current.then_some(Opened { subscription, registration, place, reader, request, declared }))
+    Ok(current.then_some(Opened { subscription, registration, place, reader, view, request, declared }))
+}
+
+/// A part of a source.
+struct Followed {
+    subscription: Subscription,
+    reader: Option<Reader>,
+    view: View,
 }
 
 /// Joins or opens the source; and opens the snapshot, if one is wanted, of the moment behind which the subscription begins.
@@ -166,8 +176,9 @@ async fn subscribe(
     namespace: &Namespace,
     visibility: &Visibility,
     admitted: &Admitted,
+    now: DateTime,
     place: &mut Place,
-) -> Result<(Subscription, Option<Reader>), Refusal> {
+) -> Result<Followed, Refusal> {
     let refused = |error: mongodb::error::Error| mongo::refusal(&error);
     let client = &app.mongo.operations;
     let (definition, binding) = (&admitted.definition, &admitted.binding);
@@ -177,19 +188,21 @@ async fn subscribe(
     let following = Following::new(binding, &visibility.of_reads(), images);
     place.follow(namespace, definition.uri(), following.key())?;
     let seal = Arc::new(app.position_key.seal(client, namespace, definition.uri()).await.map_err(refused)?);
+    let view = shared::view::key(definition, binding, visibility, images, now);
+    let view = View::named(&app.position_key, client, namespace, &view).await.map_err(refused)?;
     let wish =
         |after, held| hub::Wish { namespace, definition, following: &following, seal: &seal, after, held };
     let Some(snapshot) = definition.snapshot().filter(|_| admitted.request.snapshot) else {
         let after = position(&seal, admitted.request.resume_after.as_deref())?;
         let subscription = app.hub.subscribe(wish(after, false)).await?;
-        return Ok((subscription, None));
+        return Ok(Followed { subscription, reader: None, view });
     };
     let moment = snapshot::moment(client).await.map_err(refused)?;
     let after = Some(Position::after(moment));
     let subscription = app.hub.subscribe(wish(after, true)).await?;
     let reader =
         Reader::open(client, namespace, binding, visibility, snapshot, moment).await.map_err(refused)?;
-    Ok((subscription, Some(reader)))
+    Ok(Followed { subscription, reader: Some(reader), view })
 }
 
 fn respond(
@@ -199,7 +212,7 @@ fn respond(
     opened: Opened,
 ) -> Result<Response, Refusal> {
     let Wish { caller, name, .. } = *wish;
-    let Opened { subscription, registration, place, reader, request, declared } = opened;
+    let Opened { subscription, registration, place, reader, view, request, declared } = opened;
     let returns = request.resume_after.is_some();
     let client = |form| Client {
         registration,
@@ -245,7 +258,9 @@ fn respond(
                 let Upgrade { connection, place: of_connection } = upgrade;
                 match connection.await {
                     Ok(upgraded) => {
-                        if let Some(socket) = session.accept(upgraded).await {
+                        if let Some(mut socket) = session.accept(upgraded).await
+                            && session.greet(&mut socket, &view).await.is_ok()
+                        {
                             // In a task of its own, which holds nothing of the handshake. What is taken stays taken until
                             // the socket has ended, whatever way that is.
                             sockets.spawn(session.run(socket, (place, of_connection)));

@@ -33,7 +33,7 @@ use warp::reply::Response;
 use crate::{
     beat,
     config::Limits,
-    event::{Form, Frame, notice, snapshot_end},
+    event::{self, Form, Frame, notice, snapshot_end},
     expiry::{Due, Expiry},
     metrics::{self, Written},
     mongo,
@@ -43,6 +43,7 @@ use crate::{
     snapshot::Frames,
     stream::Client,
     subscription::{Delivery, Outlet, Subscription},
+    view::View,
     wire::Wire,
 };
 
@@ -215,6 +216,13 @@ impl Session {
         Some(accepted_behind(connection, read, self.message_bytes).await)
     }
 
+    /// Tells a client of a typed form that its stream is open, and which view it is shown; an error when it is gone. Before
+    /// [`Session::run`], which is then free of what this takes.
+    pub(crate) async fn greet(&self, socket: &mut Socket, view: &View) -> Result<(), ()> {
+        let ready = self.subscription.start().and_then(|position| event::ready(&position, view, self.form));
+        self.tell(socket, ready).await
+    }
+
     /// Serves the client until one side ends it, and holds its `places` for as long.
     ///
     /// What happens rarely is boxed: tens of thousands of sessions wait in here.
@@ -236,12 +244,6 @@ impl Session {
     }
 
     async fn serve(&mut self, socket: &mut Socket) -> Ending {
-        let ready = self.subscription.start().and_then(|position| notice("ready", &position, self.form));
-        if let Some(ready) = ready
-            && Box::pin(self.within(socket.send(message(ready)))).await.is_err()
-        {
-            return Ending::Gone;
-        }
         if self.snapshot.is_none() {
             self.lend();
         }

@@ -45,4 +45,5 @@ pub mod statement;
 pub mod ticket;
 pub mod token;
 pub mod variables;
+pub mod view;
 pub mod visibility;
