@@ -1,6 +1,9 @@
 /** A place between two events, opaque, valid on every node. Keep it to continue there with `resumeAfter`. */
 export type Position = string;
 
+/** What a stream shows, opaque: the same text for as long as definition, variables, and the caller's rights show the same. */
+export type View = string;
+
 /** What an update changed, as MongoDB tells it. */
 export interface UpdateDescription {
   updatedFields: Record<string, unknown>;
@@ -32,6 +35,8 @@ export interface ChangeEvent<T> {
 export interface Ready {
   type: 'ready';
   position?: Position | undefined;
+  /** What is shown from here on; absent where the server does not say. Keep it beside the position, for the option `view`. */
+  view?: View;
   resumed: boolean;
   /**
    * It continues, but by another definition, or for a caller who may see something else by now: no event tells of the

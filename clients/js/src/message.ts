@@ -1,4 +1,4 @@
-import type { ChangeEvent, DocumentKey, Position } from './item.js';
+import type { ChangeEvent, DocumentKey, Position, View } from './item.js';
 
 /** The protocol in which this client prefers to be spoken to, and the one that every server knows. */
 export const V1 = 'tailrace.v1.json';
@@ -6,7 +6,8 @@ export const PLAIN = 'tailrace.plain';
 
 /** What the server says. Types that are not known here are ignored, so that it can learn new ones. */
 export type Message<T> =
-  | { type: 'ready' | 'snapshotEnd' | 'keepalive'; position: Position }
+  | { type: 'ready'; position: Position; view?: View }
+  | { type: 'snapshotEnd' | 'keepalive'; position: Position }
   | { type: 'snapshot'; document: T }
   | { type: 'event'; position?: Position; event: ChangeEvent<T> }
   | { type: 'enter'; position: Position; event: ChangeEvent<T> }

@@ -1,5 +1,5 @@
 import type { WebSocketConstructor } from './connection.js';
-import type { Position } from './item.js';
+import type { Position, View } from './item.js';
 
 /** Why a token is asked for. */
 export interface TokenRequest {
@@ -26,6 +26,8 @@ export interface WatchOptions {
   signal?: AbortSignal | undefined;
   /** Continues behind this position, one that an earlier stream gave. */
   resumeAfter?: Position | undefined;
+  /** What was shown up to `resumeAfter`: the `view` of the last `ready` before it. Where it is another by now, that is told. */
+  view?: View | undefined;
   /** How BSON types are written as JSON. */
   jsonMode?: 'relaxed' | 'canonical' | 'strict' | 'extended' | undefined;
   /**

@@ -5,7 +5,7 @@ import { Connection, type WebSocketConstructor } from './connection.js';
 import type { Delivery } from './delivery.js';
 import { ClosedError, StreamError } from './errors.js';
 import { Form } from './form.js';
-import type { Item, Position } from './item.js';
+import type { Item, Position, View } from './item.js';
 import { V1, read } from './message.js';
 import type { WatchOptions } from './options.js';
 import { whyRefused } from './refusal.js';
@@ -25,6 +25,8 @@ const BUFFER = 4 * 1024 * 1024;
 const OPENS_WITHIN = 15_000;
 /** The server says something every 25 s, or as configured, but at least every 50 s. */
 const SILENCE = 60_000;
+/** Why a snapshot has to begin again behind a position that is good. */
+const CHANGED = 'what is in view may have changed';
 /** After a sleep, what waits in the socket is read within this time. */
 const GRACE = 2_000;
 /** The plain form has no keepalive: after a sleep this long its connection is not trusted. */
@@ -52,13 +54,15 @@ export class Session<T> {
 
   /** Behind the last item that is on its way to the consumer: where a new connection continues. */
   #position: Position | undefined;
+  /** What was shown up to there, as far as servers say. */
+  #view: View | undefined;
   /** The connection is in a snapshot, which cannot be continued, only begun again. */
   #inSnapshot = false;
   /** Was open once: to be open again without a position is to have lost events. */
   #begun = false;
   /** Why events were lost, until the stream is open again: who loads the data only then misses nothing. */
   #gap: string | undefined;
-  /** The last connection ended because another view may be shown to the next one. */
+  /** The last connection ended because another view may be shown to the next one. Where both are known they decide. */
   #changed = false;
   /** The last session ended on an event that the pipeline fails on. */
   #stuck = false;
@@ -73,6 +77,7 @@ export class Session<T> {
       jsonMode: options.jsonMode,
     });
     this.#position = options.resumeAfter;
+    this.#view = options.view;
     this.#delivery = delivery;
     this.#tell = tell;
     this.#unwatch = watchWakes({
@@ -199,16 +204,24 @@ export class Session<T> {
     if (isPlain) this.#ready(undefined);
   }
 
-  #ready(position: Position | undefined): void {
-    this.#become({ name: 'open' });
+  #ready(position: Position | undefined, view?: View): void {
     const resumed = this.#position !== undefined;
+    const changed = resumed && (view && this.#view ? view !== this.#view : this.#changed);
+    if (changed && this.#options.snapshot) {
+      // Nothing of this connection has been handed over: another snapshot shows what is in view now.
+      this.#lose(CHANGED);
+      return this.#again();
+    }
+    this.#become({ name: 'open' });
     if (this.#begun && !resumed && !this.#inSnapshot) this.#gap ??= 'there was no position to continue from';
     this.#begun = true;
     // When it continues its own position counts: what lies between the two is still to come.
     if (!resumed && !this.#inSnapshot) this.#position = position;
+    // A server that does not say leaves it as it was, or unknown.
+    if (view || !resumed) this.#view = view;
     if (this.#gap !== undefined) this.#push({ type: 'gap', reason: this.#gap, position: this.#position }, 0);
     this.#gap = undefined;
-    this.#push({ type: 'ready', position: this.#position, resumed, ...(resumed && this.#changed && { changed: true }) }, 0);
+    this.#push({ type: 'ready', position: this.#position, ...(view && { view }), resumed, ...(changed && { changed }) }, 0);
     this.#changed = false;
   }
 
@@ -221,7 +234,7 @@ export class Session<T> {
     }
     switch (message.type) {
       case 'ready':
-        return this.#ready(message.position);
+        return this.#ready(message.position, typeof message.view === 'string' ? message.view : undefined);
       case 'snapshot':
         return this.#push({ type: 'snapshot', document: message.document }, text.length);
       case 'snapshotEnd':
@@ -246,7 +259,7 @@ export class Session<T> {
         }
         // To the consumer it is the same as a new beginning on a new connection.
         this.#lose(message.reason);
-        return this.#ready(message.position);
+        return this.#ready(message.position, this.#view);
       case 'expiring':
         return void this.#renew(this.#connection!);
     }
@@ -274,7 +287,7 @@ export class Session<T> {
   /** The position is good, but what was shown up to there may not be in view any more. */
   #review(reason: string): void {
     // Another snapshot is how a stream that has one shows what is in view now.
-    if (this.#options.snapshot && this.#position) this.#lose(reason || 'what is in view may have changed');
+    if (this.#options.snapshot && this.#position) this.#lose(reason || CHANGED);
     else this.#changed = true;
   }
 
@@ -305,7 +318,9 @@ export class Session<T> {
     // The same token would only be refused. A cookie may be another one by now, and the server judges it.
     if (advice === 'stop' || (advice === 'refresh' && typeof this.#options.token === 'string')) return this.close(error);
     if (advice === 'refresh') this.#refresh = true;
-    if (advice === 'refresh' || advice === 'review') this.#review(reason);
+    // Credentials end without a change; `ready` tells whether there is one.
+    if (advice === 'refresh' && this.#view) this.#changed = true;
+    else if (advice === 'refresh' || advice === 'review') this.#review(reason);
     if (advice === 'reload') this.#lose(reason || 'history lost');
     if (advice === 'step') {
       // To meet the same event once more is to be stuck before it: go on from now, and say what was lost.

@@ -39,6 +39,8 @@ export class FakeServer {
   knowsProtocols = true;
   knowsPositions = true;
   snapshot: object[] = [];
+  /** What `ready` says is shown; nothing, as a server of before. */
+  view: unknown;
   /** What else there is to read. */
   readonly pages: Record<string, unknown> = {};
   count = 0;
@@ -126,7 +128,7 @@ export class FakeServer {
     const after = client.url.searchParams.get('resumeAfter');
     const wantsSnapshot = client.url.searchParams.get('snapshot') === 'true';
     // Ahead of what a returning client has yet to be sent: a client that took it as its own would lose that.
-    if (!client.plain) client.say({ type: 'ready', position: `p${this.count}` });
+    if (!client.plain) client.say({ type: 'ready', position: `p${this.count}`, view: this.view });
     if (wantsSnapshot) {
       for (const document of this.snapshot) client.say({ type: 'snapshot', document });
       client.say({ type: 'snapshotEnd', position: `p${this.count}` });

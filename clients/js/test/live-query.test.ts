@@ -106,6 +106,34 @@ for (const [code, reason] of [[4001, 'the definition changed'], [4401, 'credenti
   });
 }
 
+test('documents that went out of view while the client was away go, though the stream continues', async () => {
+  server.view = 'one';
+  let inView: Task[] = [{ _id: 1, title: 'A' }, { _id: 2, title: 'B' }];
+  const tasks = open({ load: async () => inView });
+  await live(tasks);
+  inView = [{ _id: 2, title: 'B' }];
+  server.cut();
+  server.view = 'other';
+  await until('it has loaded again', () => titles(tasks).join() === 'B' && tasks.state.status === 'live');
+  assert.equal(server.handshakes[1]?.url.searchParams.get('resumeAfter'), 'p0');
+});
+
+test('another view than before the client was away is shown by another snapshot, and never mixed with the old one', async () => {
+  server.view = 'one';
+  server.snapshot = [{ _id: 'a', title: 'A' }, { _id: 'b', title: 'B' }];
+  const tasks = open({ snapshot: true });
+  await live(tasks);
+  const seen: string[] = [];
+  tasks.subscribe(() => seen.push(`${tasks.state.status} ${titles(tasks)}`));
+  server.snapshot = [{ _id: 'b', title: 'B' }, { _id: 'c', title: 'C' }];
+  server.cut();
+  server.view = 'other';
+  insert('c', 'C');
+  await until('it is shown', () => titles(tasks).join() === 'B,C');
+  await until('it was told', () => seen.includes('live B,C'));
+  assert.deepEqual(seen.filter((state) => !/^((live|stale) A,B|live B,C)$/.test(state)), []);
+});
+
 test('documents that cannot be loaded again after 4001 stay stale', async () => {
   const tasks = open();
   await live(tasks);
