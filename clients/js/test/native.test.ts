@@ -171,6 +171,41 @@ test('natively, a live query with a snapshot is the collection', options, async 
   assert.deepEqual(query.state.documents.map(({ n }) => n), upTo(21));
 });
 
+for (const way of ['a snapshot', 'load'] as const) {
+  test(`natively, a live query with ${way} shows the view that began while the client was away, and no more`, options, async () => {
+    const below = (n: number) => [{ uri: 'all', snapshot: {}, stages: [{ $match: { 'fullDocument.n': { $lt: n } } }] }];
+    const { collection, shaky, write, declare: change } = await declare(below(5));
+    for (let n = 1; n <= 8; n++) await write({ n });
+    let limit = 5;
+    const load = async () => {
+      const filter = encodeURIComponent(JSON.stringify({ n: { $lt: limit } }));
+      return (await (await fetch(`${server}/${database}/${collection}?filter=${filter}`)).json()) as { n: number }[];
+    };
+    const query = liveQuery<{ n: number }>(shaky, {
+      ...to(way === 'load' ? {} : { snapshot: true }),
+      ...(way === 'load' && { load }),
+      compare: (a, b) => a.n - b.n,
+    });
+    const shown = () => query.state.documents.map(({ n }) => n).join();
+    await until('it is live', () => query.state.status === 'live');
+    assert.equal(shown(), '1,2,3,4');
+    const states = new Set<string>();
+    query.subscribe(() => states.add(`${query.state.status} ${shown()}`));
+
+    network.stall();
+    network.cut();
+    limit = 3;
+    await change(below(3));
+    await write({ n: 0 });
+    await write({ n: 4 });
+    network.flow();
+    await until('the new view is shown', () => query.state.status === 'live' && shown() === '0,1,2', 30_000);
+    await write({ n: 2.5 });
+    await until('and followed', () => shown() === '0,1,2,2.5');
+    assert.ok([...states].every((state) => /^((live|stale) 1,2,3,4|live 0,1,2(,2.5)?)$/.test(state)), [...states].join('; '));
+  });
+}
+
 test('natively, watch() of the Realm shape finds its collection', options, async () => {
   const { collection, write } = await declare();
   const changes = mongoClient(server!, { WebSocket, signal: running.signal }).db(database).collection(collection).watch();
