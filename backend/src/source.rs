@@ -3,12 +3,16 @@
 //! The cursor lives in a task of its own. It continues by itself behind its last position when a server goes away, for as
 //! long as that takes, and it ends when its last subscriber leaves or when there is nothing left to follow.
 
+mod audience;
+mod pieces;
+mod task;
+
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use mongodb::{Client, error::Error};
+use mongodb::Client;
 use shared::{
     close::Close,
     definition::Definition,
@@ -18,32 +22,26 @@ use shared::{
 };
 use tokio::{
     sync::{Notify, watch},
-    time::{Instant, timeout},
+    time::Instant,
 };
 
 use crate::{
-    backoff::Backoff,
     catch_up::{self, Returner},
-    cursor::{Cursor, Progress},
+    cursor::Cursor,
     event::Event,
     fan_out::FanOut,
     hub::SourceKey,
     known::Known,
     members::Members,
-    metadata,
-    metrics::{CatchUp, Metrics, Part},
-    mongo::{self, Fault},
+    metrics::{CatchUp, Metrics},
     position::Position,
     replay::Replay,
-    schedule::Publication,
     seal::Seal,
     subscription::{Queue, Subscription},
 };
 
-/// How long a piece waits for queues that the one before it has filled, while nobody takes anything out of them.
-const PACE: Duration = Duration::from_millis(100);
-/// How long it waits at most: who reads more slowly than this is worth has a queue for it, and holds nobody else up.
-const PACE_AT_MOST: Duration = Duration::from_millis(250);
+use self::audience::Audience;
+pub(crate) use self::task::{run, still_exists};
 
 /// How long a source reads the past of one subscriber while others wait for it to come to where they stand.
 const PAST: Duration = Duration::from_secs(1);
@@ -89,23 +87,6 @@ pub struct Source {
     audience: Mutex<Audience>,
     fan_out: Arc<FanOut>,
     abandoned: Notify,
-}
-
-/// Who receives what, and what was sent last: changed together, so that nobody misses or doubles an event.
-#[derive(Debug)]
-struct Audience {
-    /// All subscribers; `None` once the source has ended: nobody joins any more.
-    members: Option<Members>,
-    /// Those of them that still catch up, and are not served by the cursor.
-    returners: Vec<Returner>,
-    catching_up: bool,
-    replay: Replay,
-    /// Behind everything that was published: it is in the replay, and on its way to those who were there.
-    position: Option<Position>,
-    /// A source that began behind a returner's position reads the past first, which concerns nobody else: who has asked for
-    /// no past begins here.
-    present: Option<Position>,
-    opened_at: Option<Instant>,
 }
 
 /// Why a subscriber did not get in.
@@ -307,47 +288,6 @@ impl Source {
         self.state.send_replace(State::Open);
     }
 
-    /// Publishes a reply of MongoDB's, which may hold more than fits any queue, in pieces: a client that reads gets the time
-    /// to do so, and one that does not holds the others up for a moment only, before it is closed.
-    async fn publish_paced(&self, events: Vec<Arc<Event>>, position: Position) {
-        let mut piece = Vec::new();
-        let mut bytes = 0;
-        for event in events {
-            if bytes + event.weight() > self.parts.piece_bytes && !piece.is_empty() {
-                self.publish_piece(&mut piece).await;
-                if self.is_waited_for() {
-                    // The rest is read again, by whom it concerns.
-                    return;
-                }
-                bytes = 0;
-            }
-            bytes += event.weight();
-            piece.push(event);
-        }
-        self.publish(&piece, position).await;
-    }
-
-    async fn publish_piece(&self, piece: &mut Vec<Arc<Event>>) {
-        if let Some(position) = piece.last().map(|last| last.position().clone()) {
-            self.publish(piece, position).await;
-        }
-        piece.clear();
-        self.fan_out.drained().await;
-        let filling = self.filling();
-        let bytes = || filling.iter().filter_map(|queue| queue.filling_bytes()).sum::<usize>();
-        let began = Instant::now();
-        let mut progress = began;
-        let mut waiting = bytes();
-        while waiting > 0 && progress.elapsed() < PACE && began.elapsed() < PACE_AT_MOST {
-            tokio::time::sleep(PACE / 50).await;
-            let now = bytes();
-            if now < waiting {
-                progress = Instant::now();
-            }
-            waiting = now;
-        }
-    }
-
     /// Whether the source is in a past that concerns some only, while others wait for it to come to where they stand.
     fn is_waited_for(&self) -> bool {
         let audience = self.audience();
@@ -373,13 +313,6 @@ impl Source {
             }
         }
         Some(self.cursor(Some(present)))
-    }
-
-    /// The queues that are more than half full.
-    fn filling(&self) -> Vec<Arc<Queue>> {
-        let audience = self.audience();
-        let members = audience.members.iter().flat_map(Members::iter);
-        members.filter(|queue| queue.filling_bytes().is_some()).cloned().collect()
     }
 
     /// Publishes events, and puts them on their way.
@@ -431,148 +364,4 @@ impl Source {
         self.audience().members = None;
         self.state.send_replace(State::Ended(Some(refusal)));
     }
-}
-
-impl Audience {
-    /// Notes that these events are published, and says who gets which of them.
-    fn publish(&mut self, events: &[Arc<Event>], position: Position) -> Publication {
-        self.position = Some(position.clone());
-        let (shares, members) = match &self.members {
-            Some(members) => (members.deliveries(events), members.version()),
-            None => (Vec::new(), 0),
-        };
-        let weight = events.iter().map(|event| event.weight()).sum();
-        Publication { shares, position, weight, members }
-    }
-
-    /// Lets a subscriber begin that has not said where; for one that has, nothing changes.
-    fn begin(&self, queue: &Queue) {
-        match (&self.present, &self.position) {
-            (Some(present), _) => queue.begin_at(present),
-            (None, Some(position)) => queue.begin_at(position),
-            (None, None) => {}
-        }
-    }
-
-    fn serve_from_memory(&mut self, returner: &Returner) -> bool {
-        let Some(missed) = self.replay.behind(&returner.after) else { return false };
-        // What does not fit yet comes by the cursor, as fast as it is read.
-        let has_all = returner.queue.offer(missed);
-        if has_all {
-            returner.queue.go_live();
-        }
-        has_all
-    }
-}
-
-/// Follows the cursor until the source ends. It begins behind `start`, which the first subscriber brought, or now.
-pub(crate) async fn run(source: Arc<Source>, start: Option<Position>) {
-    let SourceKey { namespace, stream, .. } = source.key.clone();
-    tracing::debug!(%namespace, %stream, "source opens");
-    tokio::select! {
-        () = source.abandoned.notified() => {}
-        () = follow(&source, start) => {}
-    }
-    tracing::debug!(%namespace, %stream, "source ended");
-}
-
-async fn follow(source: &Arc<Source>, start: Option<Position>) {
-    let mut cursor = match open(source, start).await {
-        Ok(cursor) => cursor,
-        Err(error) => return source.refuse(mongo::refusal(&error)),
-    };
-    let SourceKey { namespace, stream, .. } = &source.key;
-    let mut backoff = Backoff::default();
-    // Remembered across failures: what was lost is told, even if it takes long until the stream can go on.
-    let mut lost = false;
-    loop {
-        if source.is_waited_for()
-            && let Some(of_the_present) = source.leave_the_past().await
-        {
-            cursor = of_the_present;
-        }
-        let step = if lost { restart(source, &mut cursor).await } else { advance(source, &mut cursor).await };
-        match step {
-            Ok(Step::GoesOn) => {
-                lost = false;
-                if backoff.has_paused() {
-                    backoff = Backoff::default();
-                    source.state.send_replace(State::Open);
-                }
-            }
-            Ok(Step::Lost) => {
-                tracing::warn!(%namespace, %stream, "source lost its history");
-                lost = true;
-            }
-            Ok(Step::Gone) => {
-                source.fan_out.drained().await;
-                // Most often before the watcher has heard of it: who is told that it is gone finds it gone.
-                source.parts.known.forget(namespace);
-                return source.close(Close::Gone);
-            }
-            Err(error) => {
-                source.state.send_replace(State::Interrupted);
-                source.metrics().mongodb_failed(Part::Source, mongo::fault(&error));
-                let pause = backoff.next_pause();
-                let error = mongo::unquoted(&error);
-                tracing::warn!(%namespace, %stream, error, ?pause, "source interrupted");
-                tokio::time::sleep(pause).await;
-            }
-        }
-    }
-}
-
-/// What one turn of a source comes to.
-enum Step {
-    GoesOn,
-    Lost,
-    Gone,
-}
-
-/// Publishes what MongoDB sends next.
-async fn advance(source: &Source, cursor: &mut Cursor) -> Result<Step, Error> {
-    match cursor.advance().await {
-        Ok(Progress::Events(events, position)) => {
-            source.metrics().received(events.len());
-            source.publish_paced(events, position).await;
-            Ok(Step::GoesOn)
-        }
-        // `invalidate` is not "gone": `$out` or a rename onto the name leaves the name there, with other documents.
-        Ok(Progress::Invalidated) => Ok(if still_exists(source).await? { Step::Lost } else { Step::Gone }),
-        Err(error) if mongo::fault(&error) == Fault::HistoryLost => Ok(Step::Lost),
-        Err(error) => Err(error),
-    }
-}
-
-/// Opens the first cursor. Where that is not possible behind `start`, or takes long, it begins now, and the one who brought
-/// `start` catches up: only then is it known whether the pipeline, the position, or an event is at fault, and others need not
-/// wait while MongoDB looks through the past.
-async fn open(source: &Source, start: Option<Position>) -> Result<Cursor, Error> {
-    let begins_anew = start.is_none();
-    let mut cursor = source.cursor(start);
-    let within = if begins_anew { Duration::MAX } else { PAST };
-    let from = match timeout(within, cursor.open()).await {
-        Ok(Err(error)) if begins_anew || mongo::fault(&error) == Fault::Unreachable => return Err(error),
-        Ok(Ok(from)) => from,
-        Ok(Err(_)) | Err(_) => {
-            cursor.restart();
-            cursor.open().await?
-        }
-    };
-    let present = cursor.opened_at().filter(|_| !begins_anew).map(Position::after);
-    source.opened(&from, present);
-    Ok(cursor)
-}
-
-/// Goes on from now, and tells everybody that there is a gap.
-async fn restart(source: &Source, cursor: &mut Cursor) -> Result<Step, Error> {
-    cursor.restart();
-    let from = cursor.open().await?;
-    source.publish_gap(&from).await;
-    Ok(Step::GoesOn)
-}
-
-/// What becomes of a source's namespace when MongoDB ends a cursor: whether its name still is there.
-pub(crate) async fn still_exists(source: &Source) -> Result<bool, Error> {
-    metadata::collection_exists(&source.parts.client, &source.key.namespace).await
 }
