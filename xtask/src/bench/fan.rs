@@ -21,6 +21,9 @@ const BUSY: f64 = 0.9;
 /// Bytes of padding in a document, so that a frame has about 300.
 const PADDING: &str = "80";
 
+/// Batches with a pause between in a round, however long they take: with fewer it is the machine's mood that is measured.
+const LEAST_BATCHES: u128 = 10;
+
 /// What is before the text of a frame of a few hundred bytes: RFC 6455, section 5.2.
 const HEADER: u32 = 4;
 
@@ -178,7 +181,7 @@ impl Fan {
 
     /// So many events at once in each such span: what a delivery costs, and how long it takes.
     pub(super) async fn every(&mut self, every: Duration, batch: u32, for_about: Duration) -> Result<Value> {
-        let batches = (for_about.as_micros() / every.as_micros()).max(3);
+        let batches = (for_about.as_micros() / every.as_micros()).max(LEAST_BATCHES);
         let events = u32::try_from(batches)? * batch;
         let figures = self.send(events, batch, every, self.waiting).await?;
         Ok(json!({

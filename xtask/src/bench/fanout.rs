@@ -32,7 +32,7 @@ pub(super) struct Options {
     /// Rounds of each way.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// How long events come with a pause between, in a round.
+    /// How long events come with a pause between, in a round: longer where it takes longer to send ten batches.
     #[arg(long, default_value_t = 2)]
     seconds: u64,
     /// Deliveries in the burst of a round.
@@ -106,7 +106,7 @@ fn report(
         name: &name,
         method: format!(
             "{clients} WebSockets, events in frames of {bytes} bytes, {batch} at a time. A round is {} s of events with pauses \
-             between, and a burst of {} deliveries; {} rounds each way, in turn. The floor is one thread that sends these \
+             between, or ten batches, and a burst of {} deliveries; {} rounds each way, in turn. The floor is one thread that sends these \
              frames, {batch} in one send(), and nothing else. The sender runs on core 0 alone, the clients, MongoDB, and who \
              writes on core 1, where the clients come last{awake}. Processor time is that of the sending process, user and \
              system, divided by the events that clients have read. In a burst all events are inserted at once, and the server \
