@@ -58,8 +58,6 @@ async fn follow(source: &Arc<Source>, start: Option<Position>) {
             }
             Ok(Step::Gone) => {
                 source.fan_out.drained().await;
-                // Most often before the watcher has heard of it: who is told that it is gone finds it gone.
-                source.parts.known.forget(namespace);
                 return source.close(Close::Gone);
             }
             Err(error) => {
@@ -124,7 +122,13 @@ async fn restart(source: &Source, cursor: &mut Cursor) -> Result<Step, Error> {
     Ok(Step::GoesOn)
 }
 
-/// What becomes of a source's namespace when MongoDB ends a cursor: whether its name still is there.
+/// What becomes of a source's namespace when MongoDB ends a cursor: whether its name still is there. Where it is not, nothing is
+/// known of it any more, most often before the watcher has heard of it: who is told that it is gone finds it gone.
 pub(crate) async fn still_exists(source: &Source) -> Result<bool, Error> {
-    metadata::collection_exists(&source.parts.client, &source.key.namespace).await
+    let SourceKey { namespace, .. } = &source.key;
+    let exists = metadata::collection_exists(&source.parts.client, namespace).await?;
+    if !exists {
+        source.parts.known.forget(namespace);
+    }
+    Ok(exists)
 }
