@@ -231,7 +231,8 @@ impl Cursor {
     /// As much of a change as is seen of it.
     fn seen(&self, whole: RawDocumentBuf, position: Position) -> Result<Option<Event>, bson::error::Error> {
         let Some(judge) = self.screened.judge() else {
-            return Ok(Some(Event::change(whole, position, &self.seal)));
+            let residual = self.screened.residual();
+            return Ok(Some(Event::change_behind(whole, residual, position, &self.seal)));
         };
         Ok(Some(match judge.judge(&whole).or_else(|_| judge.judge(&readable(&whole)?))? {
             Verdict::Nothing => return Ok(None),

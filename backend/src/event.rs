@@ -1,12 +1,16 @@
 //! One thing to tell a subscriber, and each form in which clients get it, made once and shared by all.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 use bytes::Bytes;
 use shared::{
     close::Close,
     event_json::{JsonMode, plain_event_bson, readable, write_document, write_plain_event, write_value},
+    planner::Residual,
 };
 
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -20,7 +24,11 @@ pub const INVALID_BSON: i32 = 22;
 #[derive(Debug)]
 enum Kind {
     /// A change, as MongoDB sent it, or as much as is seen of it.
-    Change(RawDocumentBuf),
+    Change {
+        whole: RawDocumentBuf,
+        /// What is told of it is what this makes of it.
+        residual: Arc<Residual>,
+    },
     /// A change by which a document comes into view that was there already.
     Enter(RawDocumentBuf),
     /// A change by which a document goes out of view.
@@ -130,9 +138,19 @@ impl Event {
         Self { kind, position, seal, made: Mutex::default() }
     }
 
-    /// A change that MongoDB sent.
+    /// A change that MongoDB sent, told as it is.
     pub fn change(raw: RawDocumentBuf, position: Position, seal: &Arc<Seal>) -> Self {
-        Self::new(Kind::Change(raw), position, seal)
+        Self::change_behind(raw, &Arc::default(), position, seal)
+    }
+
+    /// A change that MongoDB sent, of which is told what the residual makes of it.
+    pub fn change_behind(
+        whole: RawDocumentBuf,
+        residual: &Arc<Residual>,
+        position: Position,
+        seal: &Arc<Seal>,
+    ) -> Self {
+        Self::new(Kind::Change { whole, residual: Arc::clone(residual) }, position, seal)
     }
 
     /// A change by which a document comes into view.
@@ -169,7 +187,7 @@ impl Event {
     /// the second of its cluster time.
     pub fn written_at(&self) -> i64 {
         let wall_time = match &self.kind {
-            Kind::Change(raw) | Kind::Enter(raw) | Kind::Leave { event: Some(raw), .. } => {
+            Kind::Change { whole: raw, .. } | Kind::Enter(raw) | Kind::Leave { event: Some(raw), .. } => {
                 raw.get_datetime("wallTime").ok()
             }
             Kind::Leave { event: None, .. } | Kind::Failure { .. } | Kind::Gap => None,
@@ -181,7 +199,7 @@ impl Event {
     /// How much of a subscriber's queue the event takes, in bytes.
     pub fn weight(&self) -> usize {
         match &self.kind {
-            Kind::Change(raw) | Kind::Enter(raw) => raw.as_bytes().len(),
+            Kind::Change { whole: raw, .. } | Kind::Enter(raw) => raw.as_bytes().len(),
             Kind::Leave { key, event } => {
                 key.as_bytes().len() + event.as_ref().map_or(0, |event| event.as_bytes().len())
             }
@@ -207,10 +225,12 @@ impl Event {
         }
     }
 
-    /// The change that decides for whom this is; without one it is for everybody.
+    /// The change that decides for whom this is; without one it is for everybody. It may hold more than is told.
     pub fn document(&self) -> Option<&RawDocument> {
         match &self.kind {
-            Kind::Change(raw) | Kind::Enter(raw) | Kind::Failure { of: Some(raw), .. } => Some(raw),
+            Kind::Change { whole: raw, .. } | Kind::Enter(raw) | Kind::Failure { of: Some(raw), .. } => {
+                Some(raw)
+            }
             Kind::Leave { .. } | Kind::Failure { of: None, .. } | Kind::Gap => None,
         }
     }
@@ -280,16 +300,16 @@ impl Event {
             Form::V1Json(mode) => self.write_typed(mode, text)?,
             Form::V1Bson => return self.typed_bson().map(Encoded::Binary),
             Form::Plain(mode) | Form::PlainWithPosition(mode) => {
-                let Some(event) = self.event() else { return Ok(Encoded::Nothing) };
+                let Some(event) = self.event()? else { return Ok(Encoded::Nothing) };
                 let position = matches!(form, Form::PlainWithPosition(_)).then(|| self.sealed());
-                write_plain_event(text, event, mode, position.as_deref())?;
+                write_plain_event(text, &event, mode, position.as_deref())?;
             }
             // JSON stays on one line: it escapes the line breaks that `data:` could not take.
-            Form::Sse(mode) => match (&self.kind, self.event()) {
+            Form::Sse(mode) => match (&self.kind, self.event()?) {
                 (_, Some(event)) => {
                     self.write_id(text);
                     text.push_str("event: change\ndata: ");
-                    write_plain_event(text, event, mode, None)?;
+                    write_plain_event(text, &event, mode, None)?;
                     text.push_str("\n\n");
                 }
                 (Kind::Leave { key, .. }, None) => {
@@ -305,12 +325,13 @@ impl Event {
     }
 
     /// The change as MongoDB tells of it, for a form without a type; none where a document only goes out of view.
-    fn event(&self) -> Option<&RawDocument> {
-        match &self.kind {
-            Kind::Change(event) | Kind::Enter(event) => Some(event),
-            Kind::Leave { event, .. } => event.as_deref(),
+    fn event(&self) -> Result<Option<Cow<'_, RawDocument>>, bson::error::Error> {
+        Ok(match &self.kind {
+            Kind::Change { whole, residual } => Some(told(whole, residual)?),
+            Kind::Enter(event) => Some(Cow::Borrowed(event)),
+            Kind::Leave { event, .. } => event.as_deref().map(Cow::Borrowed),
             Kind::Failure { .. } | Kind::Gap => None,
-        }
+        })
     }
 
     /// The line of an event stream that tells the position.
@@ -327,11 +348,11 @@ impl Event {
             text.push('"');
         };
         match &self.kind {
-            Kind::Change(event) => {
+            Kind::Change { whole, residual } => {
                 text.push_str(r#"{"type":"event","#);
                 position(text);
                 text.push_str(r#","event":"#);
-                write_plain_event(text, event, mode, None)?;
+                write_plain_event(text, &told(whole, residual)?, mode, None)?;
             }
             Kind::Enter(event) => {
                 text.push_str(r#"{"type":"enter","#);
@@ -361,8 +382,9 @@ impl Event {
     fn typed_bson(&self) -> Result<RawDocumentBuf, bson::error::Error> {
         let position = self.sealed();
         Ok(match &self.kind {
-            Kind::Change(event) => {
-                rawdoc! { "type": "event", "position": position, "event": plain_event_bson(event)? }
+            Kind::Change { whole, residual } => {
+                let event = plain_event_bson(&told(whole, residual)?)?;
+                rawdoc! { "type": "event", "position": position, "event": event }
             }
             Kind::Enter(event) => {
                 let event = plain_event_bson(&without_history(event)?)?;
@@ -375,6 +397,13 @@ impl Event {
             Kind::Gap => rawdoc! { "type": "gap", "reason": GAP, "position": position },
         })
     }
+}
+
+/// What is told of a change that is this as a whole; text in it that is no UTF-8 as [`readable`] has it, where anything is made
+/// of it at all.
+fn told<'a>(whole: &'a RawDocument, residual: &Residual) -> Result<Cow<'a, RawDocument>, bson::error::Error> {
+    let made = residual.apply(whole).or_else(|_| residual.apply(&readable(whole)?))?;
+    Ok(made.map_or(Cow::Borrowed(whole), Cow::Owned))
 }
 
 /// The event of a document that comes into view: what it was before, and how it came, is not told.

@@ -40,7 +40,7 @@ impl Explanation {
             mongodb: ahead(screened, Origin::Permission)
                 .chain(plan.stages().map(|(origin, stage)| (origin, stage.clone())))
                 .collect(),
-            node: node.collect(),
+            node: node.chain(plan.residual().stages().iter().cloned()).collect(),
             lookup: plan.matcher().map(Matcher::lookup),
         }
     }
@@ -175,6 +175,27 @@ mod tests {
     }
 
     #[test]
+    fn what_the_node_drops_is_told_behind_what_it_asks() {
+        let stream = stages(bson!([
+            {"$match": {"fullDocument.name": {"$var": "n"}}},
+            {"$project": {"fullDocument.body": 1}},
+        ]));
+        assert_eq!(
+            told(stream, &doc! {}, &doc! {}, false)[2..],
+            [
+                r#"mongodb  stages[1]: { "$project": { "_id": 1, "fullDocument.body": 1, "fullDocument.name": 1 } }"#,
+                r#"node     stages[0]: { "fullDocument.name": "ada" }"#,
+                r#"node     stages[1]: { "$project": { "fullDocument.body": 1 } }"#,
+                "index    hash of fullDocument.name",
+            ]
+        );
+        let both = told(stages(bson!([])), &doc! { "tenant": "a" }, &doc! { "salary": 0 }, false);
+        assert_eq!(both[0], "cursor   one, shared by all for whom MongoDB evaluates the same");
+        let hidden = r#"node     permission: { "$unset": ["fullDocument.salary", "fullDocumentBeforeChange.salary"] }"#;
+        assert!(both.iter().any(|line| line == hidden), "{both:#?}");
+    }
+
+    #[test]
     fn without_variables_the_node_has_nothing_to_do() {
         assert_eq!(
             told(stages(bson!([])), &doc! {}, &doc! {}, false),
@@ -202,11 +223,6 @@ mod tests {
                 r#"mongodb  stages[1]: { "$set": { "r": { "$divide": [1, "$fullDocument.q"] } } }"#,
                 "node     nothing: every event of the cursor is for the client",
             ]
-        );
-        let both = told(stages(bson!([])), &doc! { "tenant": "a" }, &doc! { "salary": 0 }, false);
-        assert_eq!(
-            both[0],
-            "cursor   one for each binding, because of permission: a filter of documents before hidden fields"
         );
         let mut off = stages(bson!([]));
         off.insert("fullDocument", "off");

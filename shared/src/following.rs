@@ -47,6 +47,7 @@ impl Following {
             "ahead": shared.ahead().to_vec(),
             "declared": shared.declared().to_vec(),
             "options": shared.options().to_document(),
+            "residual": shared.residual().stages().iter().map(|(_, stage)| stage.clone()).collect::<Vec<_>>(),
         };
         let source_key = stages.to_vec().map_or_else(|_| Arc::clone(&key), Arc::from);
         let wanted = plan.matcher().map(|matcher| Wanted { key: Arc::clone(&key), matcher: matcher.clone() });
@@ -157,8 +158,29 @@ mod tests {
         assert_eq!(projected.own(), None);
         assert!(!projected.source().ahead().is_empty());
         let both = following(&stages, r#"{"n":1}"#, &doc! { "tenant": "a" }, &hidden);
-        let own = Own { origin: Origin::Permission, reason: Reason::FilterOfHidden };
-        assert_eq!(both.own(), Some(&own));
+        let reason = Reason::Dropped { path: vec!["fullDocument".to_owned(), "salary".to_owned()] };
+        assert_eq!(both.own(), Some(&Own { origin: Origin::Stage(0), reason }));
+    }
+
+    #[test]
+    fn a_read_filter_is_shared_though_fields_are_hidden_and_asks_for_what_it_hides() {
+        let of = |tenant: &str, hidden: Document| {
+            following(&mine(), r#"{"n":"ada"}"#, &doc! { "tenant": tenant }, &hidden)
+        };
+        for hidden in [doc! { "tenant": 0, "salary": 0 }, doc! { "name": 1 }] {
+            let (a, b) = (of("a", hidden.clone()), of("b", hidden.clone()));
+            assert_eq!(a.own(), None);
+            assert_eq!(a.source_key(), b.source_key());
+            let document = doc! { "_id": 1, "tenant": "a", "name": "ada", "salary": 9 };
+            assert!(is_for(&a, document.clone()) && !is_for(&b, document.clone()));
+            let event = doc! { "operationType": "insert", "fullDocument": document };
+            let told =
+                a.source().residual().apply(&RawDocumentBuf::try_from(&event).unwrap()).unwrap().unwrap();
+            let told = Document::try_from(told).unwrap();
+            assert_eq!(told.get_document("fullDocument").unwrap(), &doc! { "_id": 1, "name": "ada" });
+        }
+        // What is hidden is part of what is shared.
+        assert_ne!(of("a", doc! { "salary": 0 }).source_key(), of("a", doc! { "tenant": 0 }).source_key());
     }
 
     #[test]

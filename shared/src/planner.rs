@@ -10,15 +10,23 @@
 //! - a `$match` with variables must be one that the matcher evaluates;
 //! - what stands behind it would run ahead of it, on events that it keeps away: so that must be pure, unable to fail, and
 //!   leave alone what the `$match` reads. That is another `$match`, a projection that only keeps or drops fields, or a
-//!   constant or a copy in a field at the top.
+//!   constant or a copy in a field at the top;
+//! - a projection that drops what the `$match` reads stays behind it, for the hub to apply ([`Residual`]). MongoDB drops
+//!   what nobody needs any more; whatever stands behind must read nothing that was dropped, and cannot compute.
 //!
 //! For anything else the binding has a source of its own, and the plan says why.
 
+mod kept;
 mod reason;
+mod residual;
 
 use bson::{Bson, Document, doc};
 
-pub use self::reason::{Origin, Own, Reason};
+use self::kept::Kept;
+pub use self::{
+    reason::{Origin, Own, Reason},
+    residual::Residual,
+};
 use crate::{
     definition::{Binding, Resolved},
     matcher::Matcher,
@@ -32,6 +40,7 @@ pub struct Plan {
     origins: Vec<Origin>,
     filters: Vec<Evaluated>,
     matcher: Option<Matcher>,
+    residual: Residual,
     own: Option<Own>,
 }
 
@@ -46,27 +55,37 @@ pub struct Evaluated {
 }
 
 impl Plan {
-    /// The plan for a binding behind `view`: filters on events that come before its stages, such as a permission's. They
+    /// The plan for a binding behind `view`: stages that come before its own, such as a permission's. The filters among them
     /// are taken to differ from binding to binding.
     pub fn new(view: &[Document], binding: &Binding) -> Self {
-        let view = view.iter().map(|filter| {
-            let varying = filter.keys().cloned().collect();
-            (Origin::Permission, Resolved { stage: doc! { "$match": filter.clone() }, varying })
+        let view = view.iter().map(|stage| {
+            let varying = match stage.get("$match") {
+                Some(Bson::Document(filter)) => filter.keys().cloned().collect(),
+                _ => Vec::new(),
+            };
+            (Origin::Permission, Resolved { stage: stage.clone(), varying })
         });
         let stages = binding.stages().map(|(index, resolved)| (Origin::Stage(index), resolved));
         let stages: Vec<(Origin, Resolved)> = view.chain(stages).collect();
         match Split::of(&stages) {
-            Ok(Split { origins, pipeline, filters, .. }) => {
+            Ok(Split { origins, pipeline, filters, residual, .. }) => {
                 let matchers = filters.iter().map(|evaluated| evaluated.matcher.clone());
                 let matcher = (!filters.is_empty()).then(|| Matcher::all(matchers));
                 let source = Binding::shared(pipeline, binding.options());
-                Self { source, origins, filters, matcher, own: None }
+                Self { source, origins, filters, matcher, residual, own: None }
             }
             Err(own) => {
                 let (origins, pipeline) =
                     stages.into_iter().map(|(origin, resolved)| (origin, resolved.stage)).unzip();
                 let source = Binding::shared(pipeline, binding.options());
-                Self { source, origins, filters: Vec::new(), matcher: None, own: Some(own) }
+                Self {
+                    source,
+                    origins,
+                    filters: Vec::new(),
+                    matcher: None,
+                    residual: Residual::default(),
+                    own: Some(own),
+                }
             }
         }
     }
@@ -91,6 +110,11 @@ impl Plan {
         &self.filters
     }
 
+    /// What is made of an event that matches, before it is told.
+    pub fn residual(&self) -> &Residual {
+        &self.residual
+    }
+
     /// Why variables are left to MongoDB, and so a source of its own; none where no variable is.
     pub fn own(&self) -> Option<&Own> {
         self.own.as_ref()
@@ -105,6 +129,7 @@ struct Split {
     filters: Vec<Evaluated>,
     /// The paths that the filters read.
     reads: Vec<Vec<String>>,
+    residual: Residual,
 }
 
 impl Split {
@@ -146,6 +171,13 @@ impl Split {
                 && (!holds(&member, |key| key == "$expr") || Matcher::compile(&member).is_ok());
             if is_fixed { &mut fixed } else { &mut rest }.insert(key, value.clone());
         }
+        if !self.residual.is_empty() {
+            // It is asked of events on which nothing was dropped yet.
+            let reads = Matcher::compile(filter).map_err(Reason::Unsupported)?.reads();
+            if let Some(path) = reads.into_iter().find(|read| !self.residual.keeps(read)) {
+                return Err(Reason::Dropped { path });
+            }
+        }
         if !fixed.is_empty() {
             self.leave(origin, doc! { "$match": fixed });
         }
@@ -168,8 +200,10 @@ impl Split {
         let operator_of = || operator.to_owned();
         match Kept::of(operator, argument) {
             Some(kept) => {
-                if let Some(read) = self.reads.iter().find(|read| !kept.keeps(read)) {
-                    return Err(Reason::Changes { operator: operator_of(), path: read.clone() });
+                let changed = self.reads.iter().find(|read| !kept.keeps(read));
+                if changed.is_some() || !self.residual.is_empty() {
+                    let path = changed.cloned().unwrap_or_default();
+                    return self.put_behind(origin, stage, kept, path);
                 }
             }
             None if !self.filters.is_empty() => return Err(Reason::Computes { operator: operator_of() }),
@@ -180,6 +214,29 @@ impl Split {
             None => {}
         }
         self.leave(origin, stage.clone());
+        Ok(())
+    }
+
+    /// A projection that changes what is read at `path`, or comes behind one that does. MongoDB drops what nobody needs.
+    fn put_behind(
+        &mut self,
+        origin: Origin,
+        stage: &Document,
+        kept: Kept,
+        path: Vec<String>,
+    ) -> Result<(), Reason> {
+        let operator = || stage.keys().next().cloned().unwrap_or_default();
+        let Some(projection) = kept.projection() else {
+            return Err(if self.residual.is_empty() {
+                Reason::Changes { operator: operator(), path }
+            } else {
+                Reason::BehindDropped { operator: operator() }
+            });
+        };
+        if let Some(reduced) = kept.beside(&self.reads).filter(|_| self.residual.is_empty()) {
+            self.leave(origin, reduced);
+        }
+        self.residual.push(origin, stage.clone(), kept, projection);
         Ok(())
     }
 }
@@ -268,89 +325,6 @@ fn is_total(expression: &Bson) -> bool {
     }
 }
 
-/// Which paths a stage that computes nothing leaves as they are.
-enum Kept {
-    Only(Vec<Vec<String>>),
-    AllBut(Vec<Vec<String>>),
-}
-
-impl Kept {
-    fn of(operator: &str, argument: &Bson) -> Option<Self> {
-        match (operator, argument) {
-            ("$unset", Bson::String(path)) => Some(Self::AllBut(vec![parts(path)])),
-            ("$unset", Bson::Array(paths)) => {
-                let paths = paths.iter().map(|path| path.as_str().map(parts)).collect::<Option<_>>()?;
-                Some(Self::AllBut(paths))
-            }
-            ("$project", Bson::Document(fields)) => {
-                let (mut included, mut excluded) = (Vec::new(), Vec::new());
-                projected(fields, &[], &mut included, &mut excluded)?;
-                // An event keeps its `_id` in either form, or its definition would have been refused.
-                let is_id = |path: &Vec<String>| path.first().is_some_and(|first| first == "_id");
-                if !excluded.is_empty() {
-                    return included.iter().all(is_id).then_some(Self::AllBut(excluded));
-                }
-                if !included.iter().any(is_id) {
-                    included.push(vec!["_id".to_owned()]);
-                }
-                Some(Self::Only(included))
-            }
-            ("$set" | "$addFields", Bson::Document(fields)) => {
-                // A field at the top, a constant or a copy: it cannot fail, and makes nothing an object that was none.
-                let is_plain = |(name, value): (&String, &Bson)| match value {
-                    Bson::String(text) => !name.contains('.') && !text.starts_with("$$"),
-                    Bson::Document(document) => !name.contains('.') && document.keys().eq(["$literal"]),
-                    Bson::Array(_) => false,
-                    _ => !name.contains('.'),
-                };
-                let written = fields.keys().map(|name| vec![name.clone()]).collect();
-                fields.iter().all(is_plain).then_some(Self::AllBut(written))
-            }
-            _ => None,
-        }
-    }
-
-    /// Whether whatever a filter finds at this path is as before.
-    fn keeps(&self, read: &[String]) -> bool {
-        match self {
-            Self::Only(paths) => paths.iter().any(|path| read.starts_with(path)),
-            Self::AllBut(paths) => !paths.iter().any(|path| read.starts_with(path) || path.starts_with(read)),
-        }
-    }
-}
-
-fn parts(path: &str) -> Vec<String> {
-    path.split('.').map(str::to_owned).collect()
-}
-
-/// Sorts the paths of a projection; none where it computes something.
-fn projected(
-    fields: &Document,
-    parent: &[String],
-    included: &mut Vec<Vec<String>>,
-    excluded: &mut Vec<Vec<String>>,
-) -> Option<()> {
-    for (key, value) in fields {
-        let path = [parent, &parts(key)].concat();
-        let is_kept = match value {
-            Bson::Document(inner) if !key.starts_with('$') => {
-                projected(inner, &path, included, excluded)?;
-                continue;
-            }
-            Bson::Boolean(value) => *value,
-            Bson::Int32(value) => *value != 0,
-            Bson::Int64(value) => *value != 0,
-            Bson::Double(value) => *value != 0.0,
-            _ => return None,
-        };
-        if key.starts_with('$') {
-            return None;
-        }
-        if is_kept { &mut *included } else { &mut *excluded }.push(path);
-    }
-    Some(())
-}
-
 #[cfg(test)]
 mod tests {
     #[cfg(target_arch = "wasm32")]
@@ -365,13 +339,15 @@ mod tests {
         variables::{OperatorCheck, ServerVariables, Variables},
     };
 
+    /// The plan behind filters of events.
     fn plan_behind(view: &[Document], stages: Bson, avars: &str) -> Plan {
+        let view: Vec<Document> = view.iter().map(|filter| doc! { "$match": filter.clone() }).collect();
         let streams = bson!([{"uri": "s", "stages": stages}]);
         let definitions = Definitions::written(&streams).unwrap();
         let definition = definitions.get(&StreamName::new("s").unwrap()).unwrap().as_ref().unwrap();
         let client = Variables::parse(Some(avars), OperatorCheck::On).unwrap();
         let server = ServerVariables { user: None, now: DateTime::from_millis(0) };
-        Plan::new(view, &definition.bind(&client, &server).unwrap())
+        Plan::new(&view, &definition.bind(&client, &server).unwrap())
     }
 
     fn plan(stages: Bson) -> Plan {
@@ -461,23 +437,131 @@ mod tests {
         );
     }
 
+    /// Asserts what MongoDB runs and what is made of the events that match.
+    #[track_caller]
+    fn assert_residual(stages: Bson, pipeline: &[Document], residual: &[Document]) {
+        let plan = plan(stages.clone());
+        assert_eq!(plan.own(), None, "{stages}");
+        assert_eq!(plan.source().pipeline(), pipeline, "{stages}");
+        let made: Vec<Document> = plan.residual().stages().iter().map(|(_, stage)| stage.clone()).collect();
+        assert_eq!(made, residual, "{stages}");
+    }
+
     #[test]
-    fn a_projection_of_what_is_read_stays_behind() {
-        for (projection, operator) in [
-            (bson!({"$project": {"fullDocument.body": 1}}), "$project"),
-            (bson!({"$project": {"fullDocument.name.first": 1}}), "$project"),
-            (bson!({"$unset": "fullDocument.name"}), "$unset"),
-            (bson!({"$unset": "fullDocument"}), "$unset"),
-            (bson!({"$unset": "fullDocument.name.first"}), "$unset"),
+    fn a_projection_that_drops_what_is_read_is_done_here_and_mongodb_drops_what_nobody_needs() {
+        let project = |fields: Document| doc! { "$project": fields };
+        for (projection, ahead) in [
+            (
+                project(doc! { "fullDocument.body": 1, "operationType": true }),
+                Some(project(
+                    doc! { "_id": 1, "fullDocument.body": 1, "fullDocument.name": 1, "operationType": 1 },
+                )),
+            ),
+            (
+                project(doc! { "fullDocument": { "name": { "first": 1 } } }),
+                Some(project(doc! { "_id": 1, "fullDocument.name": 1 })),
+            ),
+            (project(doc! { "_id": 1 }), Some(project(doc! { "_id": 1, "fullDocument.name": 1 }))),
+            (doc! { "$unset": "fullDocument.name" }, None),
+            (doc! { "$unset": "fullDocument" }, None),
+            (
+                doc! { "$unset": ["fullDocument.name.first", "updateDescription"] },
+                Some(doc! { "$unset": ["updateDescription"] }),
+            ),
         ] {
-            let reason = format!("{operator} changes fullDocument.name, which a $match before it reads");
-            assert_own(&bson!([named(), projection]), &reason);
+            let ahead: Vec<Document> = ahead.into_iter().collect();
+            assert_residual(bson!([named(), projection.clone()]), &ahead, &[projection]);
         }
         // A number in a path may be a place in an array, which a projection moves.
-        assert_own(
-            &bson!([{"$match": {"fullDocument.a.0.b": {"$var": "n"}}}, {"$project": {"fullDocument.a.0.b": 1}}]),
-            "$project changes fullDocument.a, which a $match before it reads",
+        let projection = project(doc! { "fullDocument.a.0.b": 1 });
+        assert_residual(
+            bson!([{"$match": {"fullDocument.a.0.b": {"$var": "n"}}}, projection.clone()]),
+            &[project(doc! { "_id": 1, "fullDocument.a": 1 })],
+            &[projection],
         );
+        // MongoDB would refuse the path that is read in a projection, and takes it in a filter.
+        let projection = project(doc! { "fullDocument.body": 1 });
+        let odd = bson!({"$match": {"fullDocument.ref.$id": {"$var": "n"}}});
+        assert_residual(bson!([odd, projection.clone()]), &[], &[projection]);
+    }
+
+    #[test]
+    fn an_event_is_told_as_the_projections_behind_its_match_make_it() {
+        let plan = plan(bson!([
+            named(),
+            {"$project": {"fullDocument.name.first": 1, "fullDocument.tags.x": 1, "documentKey": 1}},
+            {"$unset": "documentKey.shard"},
+        ]));
+        let event = doc! {
+            "_id": { "_data": "82" }, "operationType": "insert",
+            "fullDocument": { "_id": 1, "tags": [{ "y": 1, "x": 2 }, 3], "name": { "last": "l", "first": "f" } },
+            "documentKey": { "_id": 1, "shard": 2 },
+        };
+        let event = RawDocumentBuf::try_from(&event).unwrap();
+        let told = plan.residual().apply(&event).unwrap().map(|told| Document::try_from(told).unwrap());
+        let expected = doc! {
+            "_id": { "_data": "82" },
+            "fullDocument": { "tags": [{ "x": 2 }], "name": { "first": "f" } },
+            "documentKey": { "_id": 1 },
+        };
+        assert_eq!(told, Some(expected));
+        assert_eq!(Residual::default().apply(&event).unwrap(), None, "nothing is copied for nothing");
+    }
+
+    #[test]
+    fn what_stands_behind_a_dropped_field_reads_nothing_of_it() {
+        let drops = || bson!({"$unset": "fullDocument.name"});
+        let body = bson!({"$match": {"fullDocument.body": {"$var": "v"}, "operationType": "insert"}});
+        assert_residual(
+            bson!([named(), drops(), body]),
+            &[doc! { "$match": { "operationType": "insert" } }],
+            &[doc! { "$unset": "fullDocument.name" }],
+        );
+        assert_residual(
+            bson!([named(), drops(), {"$project": {"fullDocument": 1}}]),
+            &[],
+            &[doc! { "$unset": "fullDocument.name" }, doc! { "$project": { "fullDocument": 1 } }],
+        );
+        for (behind, reason) in [
+            (
+                bson!({"$match": {"fullDocument.name": {"$exists": false}}}),
+                "the $match reads fullDocument.name, which a projection before it drops",
+            ),
+            (
+                bson!({"$match": {"fullDocument": {"$var": "v"}}}),
+                "the $match reads fullDocument, which a projection before it drops",
+            ),
+            (
+                bson!({"$match": {"$expr": {"$eq": ["$fullDocument.name", {"$var": "v"}]}}}),
+                "the $match reads fullDocument.name, which a projection before it drops",
+            ),
+            (
+                bson!({"$set": {"copy": "$fullDocument.name"}}),
+                "$set behind a projection that drops what a $match reads",
+            ),
+            (
+                bson!({"$match": {"$jsonSchema": {"required": ["a"]}}}),
+                "$match.$jsonSchema: not an operator that is evaluated here",
+            ),
+        ] {
+            assert_own(&bson!([named(), drops(), behind]), reason);
+        }
+    }
+
+    #[test]
+    fn a_projection_that_mongodb_refuses_is_left_to_it() {
+        for stage in [
+            bson!({"$unset": ["fullDocument.name", "fullDocument"]}),
+            bson!({"$project": {"fullDocument": 1, "fullDocument.body": 1, "operationType": 1}}),
+            bson!({"$unset": ["fullDocument.name", "a..b"]}),
+            bson!({"$unset": ["fullDocument.name", "fullDocument.$a"]}),
+        ] {
+            let plan = plan(bson!([named(), stage.clone()]));
+            assert!(plan.residual().is_empty(), "{stage}");
+            assert_eq!(plan.source().pipeline().last(), stage.as_document(), "{stage}");
+        }
+        let empty = bson!({"$project": {"fullDocument": {}}});
+        assert_own(&bson!([named(), empty]), "$project behind a $match with a variable");
     }
 
     #[test]
@@ -594,10 +678,15 @@ mod tests {
         assert_eq!(one.own(), None);
         assert_eq!(one.source(), other.source());
         let read = bson!([{"$project": {"fullDocument.body": 1}}]);
-        let plan = plan_behind(&[doc! { "fullDocument.tenant": "a" }], read, "{}");
+        let plan = plan_behind(&[doc! { "fullDocument.tenant": "a" }], read.clone(), "{}");
+        assert_eq!(plan.own(), None);
+        let needed = doc! { "$project": { "_id": 1, "fullDocument.body": 1, "fullDocument.tenant": 1 } };
+        assert_eq!(plan.source().pipeline(), [needed]);
+        let changed = bson!([{"$set": {"fullDocument": "$documentKey"}}]);
+        let plan = plan_behind(&[doc! { "fullDocument.tenant": "a" }], changed, "{}");
         assert_eq!(
             plan.own().unwrap().to_string(),
-            "stages[0]: $project changes fullDocument.tenant, which a $match before it reads"
+            "stages[0]: $set changes fullDocument.tenant, which a $match before it reads"
         );
         assert_eq!(plan.source().pipeline()[0], doc! { "$match": { "fullDocument.tenant": "a" } });
     }

@@ -17,6 +17,10 @@ const MINE: &str = r#"{"streams": [
     {"uri": "mine-twice", "stages": [
         {"$match": {"fullDocument.tenant": {"$var": "n"}}}, {"$set": {"again": "$fullDocument.body"}}
     ]},
+    {"uri": "bare", "stages": [
+        {"$match": {"fullDocument.name": {"$var": "n"}}},
+        {"$project": {"fullDocument.k": 1, "fullDocument.list.shown": 1, "operationType": 1}}
+    ]},
     {"uri": "required", "fullDocument": "required", "stages": []},
     {"uri": "all", "stages": []}
 ]}"#;
@@ -146,12 +150,110 @@ async fn what_cannot_be_shared_has_a_cursor_for_each_value(front: Front) {
     }
 }
 
+/// A text that stands in no event, in whatever form, where this is hidden.
+const HIDDEN: &str = "nobody's business";
+
+fn with_something_hidden(name: &str, k: i32) -> bson::Document {
+    let list = bson::bson!([{ "shown": k, "secret": HIDDEN }, { "secret": HIDDEN }, 5]);
+    bson::doc! { "name": name, "k": k, "secret": HIDDEN, "list": list }
+}
+
+/// What is told of that.
+fn shown(k: i32) -> Value {
+    json!({ "k": k, "list": [{ "shown": k }, {}] })
+}
+
+async fn bindings_share_a_cursor_though_their_stream_hides_what_they_match_on(front: Front) {
+    let database = declared(front).await;
+    let address = |name: &str, more: &str| format!("log/_streams/bare?avars={{%22n%22:%22{name}%22}}{more}");
+    let open = async |name: &str, form: &str, more: &str| {
+        let request =
+            Request::get(database.path(&address(name, more))).header("sec-websocket-protocol", form);
+        WebSocket::open(&database.server, request)
+            .await
+            .unwrap_or_else(|refused| panic!("{}", refused.text()))
+    };
+    let mut typed = open("ada", "tailrace.v1.json", "").await;
+    let ready: Value = serde_json::from_str(&typed.text().await).expect("JSON");
+    let start = ready["position"].as_str().expect("a position").to_owned();
+    let mut bob = open("bob", "tailrace.plain", "").await;
+    let mut binary = open("ada", "tailrace.v1.bson", "").await;
+    let mut source = database.event_source(&address("ada", "")).await;
+    has_cursors(&database, 1).await;
+    let log = database.mongo.collection::<bson::Document>("log");
+    for (name, k) in [("ada", 1), ("bob", 2), ("carol", 3), ("ada", 4)] {
+        log.insert_one(with_something_hidden(name, k)).await.expect("MongoDB takes it");
+    }
+    let event = bob.event().await;
+    assert_eq!((&event["fullDocument"], &event["operationType"]), (&shown(2), &json!("insert")));
+    assert_eq!(event["documentKey"], Value::Null, "what is not named is not told");
+    let after = format!("&resumeAfter={start}");
+    let mut back = open("ada", "tailrace.v1.json", &after).await;
+    for k in [1, 4] {
+        for socket in [&mut typed, &mut back] {
+            let message = loop {
+                let message: Value = serde_json::from_str(&socket.text().await).expect("JSON");
+                if message["type"] == "event" {
+                    break message;
+                }
+            };
+            assert_eq!(message["event"]["fullDocument"], shown(k));
+        }
+        assert_eq!(source.event().await.json()["fullDocument"], shown(k));
+        let message = loop {
+            let bytes = soon("a message", binary.message()).await.expect("a message").into_data();
+            let message = bson::Document::from_reader(&bytes[..]).expect("BSON");
+            if message.get_str("type").is_ok_and(|kind| kind == "event") {
+                break message;
+            }
+        };
+        let document = message.get_document("event").and_then(|event| event.get_document("fullDocument"));
+        let list = bson::bson!([{ "shown": k }, {}]);
+        assert_eq!(document.expect("a document"), &bson::doc! { "k": k, "list": list });
+        assert!(!message.to_string().contains(HIDDEN));
+    }
+}
+
+async fn permissions_share_a_cursor_though_they_hide_what_they_ask_for(front: Front) {
+    let database = declared(front).await;
+    let hides = json!({ "tenant": 0, "secret": 0, "list.secret": 0 });
+    let follow = tenants_with(&database, front, hides).await;
+    let stream = "mine?avars={%22n%22:%22ada%22}";
+    let follow = async |tenant| follow(tenant, "tailrace.plain", stream).await;
+    let (mut a, mut b) = (follow("a").await, follow("b").await);
+    has_cursors(&database, 1).await;
+    let log = database.mongo.collection::<bson::Document>("log");
+    for (tenant, k) in [("a", 1), ("b", 2), ("c", 3), ("a", 4), ("b", 5)] {
+        let mut document = with_something_hidden("ada", k);
+        document.extend(bson::doc! { "tenant": tenant, "price": 1 });
+        log.insert_one(document).await.expect("MongoDB takes it");
+    }
+    for (socket, numbers) in [(&mut a, [1, 4]), (&mut b, [2, 5])] {
+        for k in numbers {
+            let mut document = soon("an event", socket.event()).await["fullDocument"].take();
+            assert!(document["_id"].take().is_object());
+            let list = json!([{ "shown": k }, {}, 5]);
+            assert_eq!(document, json!({ "_id": null, "name": "ada", "k": k, "price": 1, "list": list }));
+        }
+    }
+}
+
 /// A rule that shows each tenant its own, and who opens streams under it.
 async fn tenants(database: &Database, front: Front) -> impl AsyncFn(&str, &str, &str) -> WebSocket {
+    tenants_with(database, front, json!({})).await
+}
+
+/// The same with a `projectResponse`.
+async fn tenants_with(
+    database: &Database,
+    front: Front,
+    projection: Value,
+) -> impl AsyncFn(&str, &str, &str) -> WebSocket {
     let server = front.ruled().await;
     let rule = json!({
         "_id": "tenants", "roles": ["tenant"], "methods": ["GET"],
         "path": format!("/{}/log/_streams/*", database.name), "readFilter": { "tenant": "@user.tenant" },
+        "projectResponse": projection,
     });
     rules::add(database, server, &[rule]).await;
     async move |tenant, form, stream| {
@@ -291,6 +393,8 @@ both_fronts!(
     who_comes_back_gets_its_own_of_what_it_missed,
     what_cannot_be_shared_has_a_cursor_for_each_value,
     permissions_that_show_each_its_own_share_a_cursor_too,
+    bindings_share_a_cursor_though_their_stream_hides_what_they_match_on,
+    permissions_share_a_cursor_though_they_hide_what_they_ask_for,
     an_event_that_is_too_large_is_told_to_whom_it_concerns_and_to_nobody_else,
     an_event_that_is_too_large_is_told_to_those_whose_values_it_matches,
     an_image_that_is_required_and_missing_is_told_to_whom_it_concerns_and_to_nobody_else,

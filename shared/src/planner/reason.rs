@@ -59,6 +59,16 @@ pub enum Reason {
         /// What that `$match` reads; empty for the whole event.
         path: Vec<String>,
     },
+    /// The `$match` asks for what a projection behind an earlier one has dropped.
+    Dropped {
+        /// What it reads; empty for the whole event.
+        path: Vec<String>,
+    },
+    /// The stage writes to an event of which the node drops something first.
+    BehindDropped {
+        /// The stage's operator.
+        operator: String,
+    },
     /// The stage computes, behind a `$match` with a variable.
     Computes {
         /// The stage's operator.
@@ -71,8 +81,6 @@ pub enum Reason {
     },
     /// Both images of a change are judged, by the values and the filter of one caller.
     Judged,
-    /// A `readFilter` and a `projectResponse` together: the filter may ask for what the projection hides.
-    FilterOfHidden,
     /// A `readFilter`, and events that do not show the document that it asks about: `fullDocument` is `off`.
     FilterOfUnseen,
 }
@@ -89,12 +97,20 @@ impl fmt::Display for Reason {
             Self::Changes { operator, path } => {
                 write!(f, "{operator} changes {}, which a $match before it reads", path.join("."))
             }
+            Self::Dropped { path } if path.is_empty() => {
+                f.write_str("the $match reads the event, of which a projection before it drops something")
+            }
+            Self::Dropped { path } => {
+                write!(f, "the $match reads {}, which a projection before it drops", path.join("."))
+            }
+            Self::BehindDropped { operator } => {
+                write!(f, "{operator} behind a projection that drops what a $match reads")
+            }
             Self::Computes { operator } => write!(f, "{operator} behind a $match with a variable"),
             Self::MayFail { operator } => {
                 write!(f, "{operator} may fail on events that a $match with a variable keeps away")
             }
             Self::Judged => f.write_str("pre- and post-images, which are judged for each caller"),
-            Self::FilterOfHidden => f.write_str("a filter of documents before hidden fields"),
             Self::FilterOfUnseen => f.write_str("a filter of documents that the events do not show"),
         }
     }
@@ -132,7 +148,18 @@ mod tests {
                 "$set may fail on events that a $match with a variable keeps away",
             ),
             (Reason::Judged, "pre- and post-images, which are judged for each caller"),
-            (Reason::FilterOfHidden, "a filter of documents before hidden fields"),
+            (
+                Reason::Dropped { path: vec!["a".to_owned(), "b".to_owned()] },
+                "the $match reads a.b, which a projection before it drops",
+            ),
+            (
+                Reason::Dropped { path: Vec::new() },
+                "the $match reads the event, of which a projection before it drops something",
+            ),
+            (
+                Reason::BehindDropped { operator: operator() },
+                "$set behind a projection that drops what a $match reads",
+            ),
             (Reason::FilterOfUnseen, "a filter of documents that the events do not show"),
         ] {
             assert_eq!(reason.to_string(), text);

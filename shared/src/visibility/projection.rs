@@ -45,7 +45,34 @@ pub enum Shown {
 /// What every inclusion shows: the name of the document, and its version, which conditional requests need.
 const ALWAYS: &[&str] = &["_id", "_etag"];
 
+/// The longest path that is taken: MongoDB takes documents of 100 levels at least.
+const DEEPEST: usize = 64;
+
 impl Projection {
+    /// One that shows these paths alone, as a `$project` does it, and nothing that is not named; `None` for paths that
+    /// MongoDB refuses.
+    pub(crate) fn only(paths: &[Vec<String>]) -> Option<Self> {
+        Self::of_paths(Manner::Inclusion, paths)
+    }
+
+    /// One that hides these paths, as an `$unset` does it; `None` for paths that MongoDB refuses.
+    pub(crate) fn all_but(paths: &[Vec<String>]) -> Option<Self> {
+        Self::of_paths(Manner::Exclusion, paths)
+    }
+
+    fn of_paths(manner: Manner, paths: &[Vec<String>]) -> Option<Self> {
+        let is_name = |part: &&str| !part.is_empty() && !part.starts_with('$') && !part.contains('\0');
+        let mut fields = Fields::new();
+        for path in paths {
+            let parts: Vec<&str> = path.iter().map(String::as_str).collect();
+            let is_path = parts.len() <= DEEPEST && parts.iter().all(is_name);
+            if !is_path || !add(&mut fields, &parts) {
+                return None;
+            }
+        }
+        (!paths.is_empty()).then_some(Self { manner, fields })
+    }
+
     /// Checks `projectResponse`: dotted paths, all with 0 or all with 1.
     ///
     /// `_id` is always shown, since the events of a stream and the addresses of documents name it. An inclusion shows

@@ -7,6 +7,8 @@
 //! - Else MongoDB evaluates it all. With a filter an event passes by its document after the change; what was before is not
 //!   known, so nothing is told of it: no `updateDescription`, no pre-image, no delete.
 
+use std::sync::Arc;
+
 use bson::{Document, doc};
 
 use super::{
@@ -17,7 +19,7 @@ use super::{
 };
 use crate::{
     definition::{Before, Binding, FullDocument, StreamOptions},
-    planner::{Origin, Own, Plan, Reason},
+    planner::{Origin, Own, Plan, Reason, Residual},
 };
 
 /// The operations on one document.
@@ -30,8 +32,10 @@ pub struct Screened {
     ahead: Vec<Document>,
     declared: Vec<Document>,
     judge: Option<Judge>,
+    residual: Arc<Residual>,
     anybodys: bool,
     filtered: bool,
+    hides: bool,
     asks_each: bool,
 }
 
@@ -65,8 +69,10 @@ impl Screened {
             ahead,
             declared: binding.pipeline().to_vec(),
             judge: None,
+            residual: Arc::default(),
             anybodys: anybodys(binding, visibility),
             filtered: visibility.read_filter().is_some(),
+            hides: !visibility.projection().is_everything(),
             asks_each: false,
         }
     }
@@ -103,8 +109,10 @@ impl Screened {
             ahead,
             declared: Vec::new(),
             judge: Some(judge),
+            residual: Arc::default(),
             anybodys: anybodys(binding, visibility),
             filtered: visibility.read_filter().is_some(),
+            hides: !visibility.projection().is_everything(),
             asks_each: false,
         })
     }
@@ -116,29 +124,28 @@ impl Screened {
             return own(Origin::Images, Reason::Judged);
         }
         let filter = visibility.read_filter();
-        if filter.is_some() && !visibility.projection().is_everything() {
-            return own(Origin::Permission, Reason::FilterOfHidden);
-        }
         if filter.is_some() && binding.options().full_document == FullDocument::Off {
             return own(Origin::Permission, Reason::FilterOfUnseen);
         }
-        let view: Vec<Document> =
-            filter.map(|filter| stages::on_member(filter, "fullDocument")).into_iter().collect();
-        let plan = Plan::new(&view, binding);
+        let plan = Plan::new(&self.ahead[..self.planned()], binding);
         match plan.own() {
             Some(own) => Err(own.clone()),
             None => Ok(plan),
         }
     }
 
+    /// How many of the stages ahead a plan has to place: the filter, and behind it the projection of documents, which may
+    /// hide what the filter reads. The others change nothing that these two read.
+    fn planned(&self) -> usize {
+        if self.filtered { 1 + usize::from(self.hides) } else { 0 }
+    }
+
     /// What the cursor brings that is shared by a plan: the same without the filters, which are asked for each caller.
     pub(crate) fn shared(&self, plan: &Plan) -> Self {
-        // The filter stands first, and reads nothing that the other stages ahead change.
-        let is_filter = |stage: &Document| stage.contains_key("$match");
-        let filters = self.ahead.first().is_some_and(is_filter) && plan.matcher().is_some();
-        let ahead = self.ahead[usize::from(filters)..].to_vec();
+        let ahead = self.ahead[self.planned()..].to_vec();
         let declared = plan.source().pipeline().to_vec();
-        Self { ahead, declared, asks_each: plan.matcher().is_some(), ..self.clone() }
+        let residual = Arc::new(plan.residual().clone());
+        Self { ahead, declared, residual, asks_each: plan.matcher().is_some(), ..self.clone() }
     }
 
     /// Which documents MongoDB adds to the events.
@@ -175,6 +182,11 @@ impl Screened {
     /// The stages of the definition that MongoDB evaluates, behind those.
     pub fn declared(&self) -> &[Document] {
         &self.declared
+    }
+
+    /// What is made of an event that is for a caller, before it is told.
+    pub fn residual(&self) -> &Arc<Residual> {
+        &self.residual
     }
 
     /// Whether no value of a caller's stands in the stages.

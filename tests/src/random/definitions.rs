@@ -66,7 +66,7 @@ impl Random {
     fn fixed_stage(&mut self, documents: &[Document]) -> Bson {
         let path = self.event_path();
         let other = self.event_path();
-        match self.below(13) {
+        match self.below(18) {
             0..3 => bson!({"$match": self.view(documents)}),
             3 => bson!({"$match": {"operationType": {"$in": ["insert", "update"]}}}),
             4 | 5 => bson!({"$unset": path}),
@@ -76,6 +76,11 @@ impl Random {
             9 => bson!({"$set": {"x": {"$divide": [1, format!("${path}")]}}}),
             10 => bson!({"$set": {path: 1}}),
             11 => bson!({"$set": {"d": 1}}),
+            12 => bson!({"$project": {"fullDocument": {"c": 1, "b": {"a": true}}, "documentKey": 1}}),
+            13 => bson!({"$project": {"fullDocument": {"a": 0, "b": {"b": 0}}}}),
+            14 if path != other => bson!({"$unset": [path, other]}),
+            15 => bson!({"$unset": ["fullDocument.b", "updateDescription", "fullDocument.a.0"]}),
+            16 => bson!({"$project": {"fullDocument.a.0": 1, "fullDocument.d": 1, "_id": 1}}),
             _ => bson!({"$set": {"y": format!("${path}")}}),
         }
     }
