@@ -58,12 +58,12 @@ impl Matcher {
         }
     }
 
-    /// The paths that it reads, in their parts. Each ends before a number, which may be a place in an array; one without
-    /// parts is the whole document.
-    pub fn reads(&self) -> Vec<Vec<String>> {
-        let mut paths = Vec::new();
-        self.0.reads(&mut paths);
-        paths
+    /// What it reads. Each path ends before a number, which may be a place in an array; one without parts is the whole
+    /// document.
+    pub fn reads(&self) -> Vec<Read> {
+        let mut reads = Vec::new();
+        self.0.reads(&mut reads);
+        reads
     }
 
     /// How an [`Index`] finds it.
@@ -74,6 +74,24 @@ impl Matcher {
     /// Whether `document` matches: an event, or any other document.
     pub fn matches(&self, document: &RawDocument) -> bool {
         self.0.matches(document)
+    }
+}
+
+/// What a filter reads of a document, by its path in its parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// What is there.
+    Value(Vec<String>),
+    /// Whether there is an object, and nothing of what is in it.
+    IsObject(Vec<String>),
+}
+
+impl Read {
+    /// Its path.
+    pub fn path(&self) -> &[String] {
+        match self {
+            Self::Value(path) | Self::IsObject(path) => path,
+        }
     }
 }
 
@@ -88,16 +106,23 @@ enum Predicate {
 }
 
 impl Predicate {
-    fn reads(&self, paths: &mut Vec<Vec<String>>) {
+    fn reads(&self, reads: &mut Vec<Read>) {
         match self {
             Self::All(predicates) | Self::Any(predicates) => {
                 for predicate in predicates {
-                    predicate.reads(paths);
+                    predicate.reads(reads);
                 }
             }
-            Self::Not(predicate) => predicate.reads(paths),
-            Self::Field(path, _) => paths.push(path.before_places()),
-            Self::Expression(expression) => expression.reads(paths),
+            Self::Not(predicate) => predicate.reads(reads),
+            Self::Field(path, test) => reads.push(match (test, path.names()) {
+                (Test::Type(types), Some(names)) if types.are_objects() => Read::IsObject(names),
+                _ => Read::Value(path.before_places()),
+            }),
+            Self::Expression(expression) => {
+                let mut paths = Vec::new();
+                expression.reads(&mut paths);
+                reads.extend(paths.into_iter().map(Read::Value));
+            }
         }
     }
 

@@ -29,7 +29,7 @@ pub use self::{
 };
 use crate::{
     definition::{Binding, Resolved},
-    matcher::Matcher,
+    matcher::{Matcher, Read},
 };
 
 /// How the events of one binding come about.
@@ -127,8 +127,8 @@ struct Split {
     /// Where each of these stages comes from.
     origins: Vec<Origin>,
     filters: Vec<Evaluated>,
-    /// The paths that the filters read.
-    reads: Vec<Vec<String>>,
+    /// What the filters read.
+    reads: Vec<Read>,
     residual: Residual,
 }
 
@@ -174,8 +174,8 @@ impl Split {
         if !self.residual.is_empty() {
             // It is asked of events on which nothing was dropped yet.
             let reads = Matcher::compile(filter).map_err(Reason::Unsupported)?.reads();
-            if let Some(path) = reads.into_iter().find(|read| !self.residual.keeps(read)) {
-                return Err(Reason::Dropped { path });
+            if let Some(read) = reads.iter().find(|read| !self.residual.keeps(read)) {
+                return Err(Reason::Dropped { path: read.path().to_vec() });
             }
         }
         if !fixed.is_empty() {
@@ -202,7 +202,7 @@ impl Split {
             Some(kept) => {
                 let changed = self.reads.iter().find(|read| !kept.keeps(read));
                 if changed.is_some() || !self.residual.is_empty() {
-                    let path = changed.cloned().unwrap_or_default();
+                    let path = changed.map(|read| read.path().to_vec()).unwrap_or_default();
                     return self.put_behind(origin, stage, kept, path);
                 }
             }
@@ -439,7 +439,7 @@ mod tests {
 
     /// Asserts what MongoDB runs and what is made of the events that match.
     #[track_caller]
-    fn assert_residual(stages: Bson, pipeline: &[Document], residual: &[Document]) {
+    fn assert_residual(stages: &Bson, pipeline: &[Document], residual: &[Document]) {
         let plan = plan(stages.clone());
         assert_eq!(plan.own(), None, "{stages}");
         assert_eq!(plan.source().pipeline(), pipeline, "{stages}");
@@ -470,19 +470,19 @@ mod tests {
             ),
         ] {
             let ahead: Vec<Document> = ahead.into_iter().collect();
-            assert_residual(bson!([named(), projection.clone()]), &ahead, &[projection]);
+            assert_residual(&bson!([named(), projection.clone()]), &ahead, &[projection]);
         }
         // A number in a path may be a place in an array, which a projection moves.
         let projection = project(doc! { "fullDocument.a.0.b": 1 });
         assert_residual(
-            bson!([{"$match": {"fullDocument.a.0.b": {"$var": "n"}}}, projection.clone()]),
+            &bson!([{"$match": {"fullDocument.a.0.b": {"$var": "n"}}}, projection.clone()]),
             &[project(doc! { "_id": 1, "fullDocument.a": 1 })],
             &[projection],
         );
         // MongoDB would refuse the path that is read in a projection, and takes it in a filter.
         let projection = project(doc! { "fullDocument.body": 1 });
         let odd = bson!({"$match": {"fullDocument.ref.$id": {"$var": "n"}}});
-        assert_residual(bson!([odd, projection.clone()]), &[], &[projection]);
+        assert_residual(&bson!([odd, projection.clone()]), &[], &[projection]);
     }
 
     #[test]
@@ -513,12 +513,12 @@ mod tests {
         let drops = || bson!({"$unset": "fullDocument.name"});
         let body = bson!({"$match": {"fullDocument.body": {"$var": "v"}, "operationType": "insert"}});
         assert_residual(
-            bson!([named(), drops(), body]),
+            &bson!([named(), drops(), body]),
             &[doc! { "$match": { "operationType": "insert" } }],
             &[doc! { "$unset": "fullDocument.name" }],
         );
         assert_residual(
-            bson!([named(), drops(), {"$project": {"fullDocument": 1}}]),
+            &bson!([named(), drops(), {"$project": {"fullDocument": 1}}]),
             &[],
             &[doc! { "$unset": "fullDocument.name" }, doc! { "$project": { "fullDocument": 1 } }],
         );
@@ -545,6 +545,32 @@ mod tests {
             ),
         ] {
             assert_own(&bson!([named(), drops(), behind]), reason);
+        }
+    }
+
+    #[test]
+    fn whether_there_is_an_object_is_read_whatever_is_dropped_in_it() {
+        let both = |one: Bson, other: Bson| bson!({"$match": {"$and": [one, other]}});
+        let asks =
+            both(bson!({"fullDocument": {"$type": "object"}}), bson!({"fullDocument.name": {"$var": "n"}}));
+        for stage in [
+            doc! { "$unset": ["fullDocument.body", "fullDocument.a.b"] },
+            doc! { "$project": { "fullDocument.name": 1 } },
+        ] {
+            assert_residual(&bson!([asks.clone(), stage.clone()]), std::slice::from_ref(&stage), &[]);
+        }
+        let body = doc! { "$project": { "fullDocument.body": 1 } };
+        let needed = |path: &str| doc! { "$project": { "_id": 1, "fullDocument.body": 1, path: 1 } };
+        assert_residual(&bson!([asks, body.clone()]), &[needed("fullDocument.name")], &[body]);
+        // Any other type is lost where only what is inside is kept, and so is an object that is dropped itself.
+        let type_of = |name: &str| both(bson!({"a.b": {"$type": name}}), bson!({"c": {"$var": "n"}}));
+        let inside = doc! { "$project": { "a.b.x": 1, "c": 1 } };
+        let kept = doc! { "$project": { "_id": 1, "a.b": 1, "c": 1 } };
+        assert_residual(&bson!([type_of("object"), inside.clone()]), std::slice::from_ref(&inside), &[]);
+        assert_residual(&bson!([type_of("string"), inside.clone()]), &[kept], &[inside]);
+        for (dropped, kept) in [("a", "c"), ("a.b", "c")] {
+            let unset = doc! { "$unset": [dropped, kept] };
+            assert_residual(&bson!([type_of("object"), unset.clone()]), &[], &[unset]);
         }
     }
 

@@ -1,5 +1,6 @@
 //! A database of one test, seen from both sides: through Tailrace, and directly in MongoDB.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,6 +9,9 @@ use serde_json::Value;
 
 use crate::event_source::EventSource;
 use crate::{Request, Response, WebSocket, soon};
+
+/// How often to look for cursors.
+const LOOKS: usize = 5;
 
 /// A database with a name that no other test has.
 #[derive(Clone, Debug)]
@@ -91,7 +95,15 @@ impl Database {
     /// # Panics
     /// When MongoDB does not tell.
     pub async fn cursors(&self, collection: &str) -> usize {
-        let mut open = std::collections::HashSet::new();
+        let mut open = HashSet::new();
+        // MongoDB may not tell of one that is between two of its commands: who looks once may see one of two.
+        for _ in 0..LOOKS {
+            self.look_at_cursors(collection, &mut open).await;
+        }
+        open.len()
+    }
+
+    async fn look_at_cursors(&self, collection: &str, open: &mut HashSet<i64>) {
         let operations = self
             .mongo
             .client()
@@ -113,7 +125,6 @@ impl Database {
                 open.insert(-operation.get("opid").and_then(bson::Bson::as_i32).map_or(1, i64::from));
             }
         }
-        open.len()
     }
 
     /// The refusal of a stream over WebSocket that must not open.

@@ -231,6 +231,12 @@ impl Relation {
 }
 
 impl Types {
+    /// Whether it names objects and nothing else.
+    pub(super) fn are_objects(&self) -> bool {
+        let are_objects = |kind: &ElementType| *kind == ElementType::EmbeddedDocument;
+        !self.any_number && !self.types.is_empty() && self.types.iter().all(are_objects)
+    }
+
     fn have(&self, value: RawBsonRef<'_>) -> bool {
         self.types.contains(&value.element_type())
             || self.any_number && Bracket::of(Some(value)) == Bracket::Number

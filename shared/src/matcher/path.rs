@@ -47,6 +47,12 @@ impl Path {
         self.0.iter().take_while(|part| part.index.is_none()).map(|part| part.name.clone()).collect()
     }
 
+    /// Its parts, where none can be a place in an array.
+    pub(super) fn names(&self) -> Option<Vec<String>> {
+        let names = self.before_places();
+        (names.len() == self.0.len()).then_some(names)
+    }
+
     /// Whether `is_match` holds for any of the values that the path reaches; `None` is a place where there is none.
     ///
     /// An array on the way stands for its elements: a part is looked for in each that is a document, and if the part is a

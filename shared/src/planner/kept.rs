@@ -2,7 +2,7 @@
 
 use bson::{Bson, Document, doc};
 
-use crate::visibility::Projection;
+use crate::{matcher::Read, visibility::Projection};
 
 type Path = Vec<String>;
 
@@ -53,12 +53,12 @@ impl Kept {
         }
     }
 
-    /// Whether whatever a filter finds at this path is as before.
-    pub(super) fn keeps(&self, read: &[String]) -> bool {
+    /// Whether a filter reads the same as before.
+    pub(super) fn keeps(&self, read: &Read) -> bool {
         match self {
-            Self::Only(paths) => paths.iter().any(|path| read.starts_with(path)),
+            Self::Only(paths) => is_among(paths, read),
             Self::AllBut(paths) | Self::AllButWritten(paths) => {
-                !paths.iter().any(|path| are_related(path, read))
+                !paths.iter().any(|path| is_touched(read, path))
             }
         }
     }
@@ -73,21 +73,28 @@ impl Kept {
     }
 
     /// A projection that drops as much of this one as it can while all of these are read, for MongoDB to run ahead.
-    pub(super) fn beside(&self, reads: &[Path]) -> Option<Document> {
+    pub(super) fn beside(&self, reads: &[Read]) -> Option<Document> {
         match self {
             Self::Only(paths) => {
-                let mut all: Vec<&Path> = paths.iter().chain(reads).collect();
+                let values = reads.iter().filter(|read| matches!(read, Read::Value(_))).map(Read::path);
+                let mut all: Vec<Path> =
+                    paths.iter().map(Vec::as_slice).chain(values).map(<[_]>::to_vec).collect();
+                let objects: Vec<Path> = reads
+                    .iter()
+                    .filter(|read| !is_among(&all, read))
+                    .map(|read| read.path().to_vec())
+                    .collect();
+                all.extend(objects);
                 all.sort_unstable();
                 // In this order a path stands right before those that go on inside it.
                 all.dedup_by(|inner, outer| inner.starts_with(outer));
-                let all: Vec<Path> = all.into_iter().cloned().collect();
                 Projection::only(&all)?;
                 Some(
                     doc! { "$project": all.iter().map(|path| (path.join("."), 1.into())).collect::<Document>() },
                 )
             }
             Self::AllBut(paths) => {
-                let unread = |path: &&Path| !reads.iter().any(|read| are_related(path, read));
+                let unread = |path: &&Path| !reads.iter().any(|read| is_touched(read, path));
                 let unread: Vec<String> = paths.iter().filter(unread).map(|path| path.join(".")).collect();
                 (!unread.is_empty()).then(|| doc! { "$unset": unread })
             }
@@ -96,9 +103,22 @@ impl Kept {
     }
 }
 
-/// Whether one is the other, or inside it.
-fn are_related(one: &[String], other: &[String]) -> bool {
-    one.starts_with(other) || other.starts_with(one)
+/// Whether a filter reads the same where these paths are all that is kept. What is an object stays one where something in it
+/// is kept, and nothing else becomes one.
+fn is_among(paths: &[Path], read: &Read) -> bool {
+    paths.iter().any(|path| match read {
+        Read::Value(read) => read.starts_with(path),
+        Read::IsObject(read) => read.starts_with(path) || path.starts_with(read),
+    })
+}
+
+/// Whether a filter may read something else where this path is dropped or written. What is an object stays one without
+/// something in it.
+fn is_touched(read: &Read, path: &[String]) -> bool {
+    match read {
+        Read::Value(read) => read.starts_with(path) || path.starts_with(read),
+        Read::IsObject(read) => read.starts_with(path),
+    }
 }
 
 fn parts(path: &str) -> Vec<String> {

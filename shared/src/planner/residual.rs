@@ -3,7 +3,7 @@
 use bson::{Document, RawDocument, RawDocumentBuf, error::Error};
 
 use super::{Kept, Origin};
-use crate::visibility::Projection;
+use crate::{matcher::Read, visibility::Projection};
 
 /// Projections that drop what filters before them read: MongoDB cannot run them ahead of those, so the hub runs them behind.
 #[derive(Clone, Debug, Default)]
@@ -28,8 +28,8 @@ impl Residual {
         &self.stages
     }
 
-    /// Whether whatever a filter finds at this path is as before.
-    pub(super) fn keeps(&self, read: &[String]) -> bool {
+    /// Whether a filter reads the same as before.
+    pub(super) fn keeps(&self, read: &Read) -> bool {
         self.projections.iter().all(|(kept, _)| kept.keeps(read))
     }
 

@@ -35,7 +35,9 @@ pub struct Screened {
     residual: Arc<Residual>,
     anybodys: bool,
     filtered: bool,
-    hides: bool,
+    /// How many of the stages ahead a plan has to place: the filter, and behind it the projection of documents, which may hide
+    /// what the filter reads. The others change nothing that these two read.
+    to_place: usize,
     asks_each: bool,
 }
 
@@ -72,7 +74,7 @@ impl Screened {
             residual: Arc::default(),
             anybodys: anybodys(binding, visibility),
             filtered: visibility.read_filter().is_some(),
-            hides: !visibility.projection().is_everything(),
+            to_place: to_place(visibility),
             asks_each: false,
         }
     }
@@ -112,7 +114,7 @@ impl Screened {
             residual: Arc::default(),
             anybodys: anybodys(binding, visibility),
             filtered: visibility.read_filter().is_some(),
-            hides: !visibility.projection().is_everything(),
+            to_place: to_place(visibility),
             asks_each: false,
         })
     }
@@ -127,22 +129,16 @@ impl Screened {
         if filter.is_some() && binding.options().full_document == FullDocument::Off {
             return own(Origin::Permission, Reason::FilterOfUnseen);
         }
-        let plan = Plan::new(&self.ahead[..self.planned()], binding);
+        let plan = Plan::new(&self.ahead[..self.to_place], binding);
         match plan.own() {
             Some(own) => Err(own.clone()),
             None => Ok(plan),
         }
     }
 
-    /// How many of the stages ahead a plan has to place: the filter, and behind it the projection of documents, which may
-    /// hide what the filter reads. The others change nothing that these two read.
-    fn planned(&self) -> usize {
-        if self.filtered { 1 + usize::from(self.hides) } else { 0 }
-    }
-
     /// What the cursor brings that is shared by a plan: the same without the filters, which are asked for each caller.
     pub(crate) fn shared(&self, plan: &Plan) -> Self {
-        let ahead = self.ahead[self.planned()..].to_vec();
+        let ahead = self.ahead[self.to_place..].to_vec();
         let declared = plan.source().pipeline().to_vec();
         let residual = Arc::new(plan.residual().clone());
         Self { ahead, declared, residual, asks_each: plan.matcher().is_some(), ..self.clone() }
@@ -197,6 +193,14 @@ impl Screened {
     /// What judges the events that MongoDB sends, where they come as they are.
     pub fn judge(&self) -> Option<&Judge> {
         self.judge.as_ref()
+    }
+}
+
+fn to_place(visibility: &Visibility) -> usize {
+    match visibility.read_filter() {
+        Some(_) if visibility.projection().is_everything() => 1,
+        Some(_) => 2,
+        None => 0,
     }
 }
 
