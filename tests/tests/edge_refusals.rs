@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bson::{Document, doc};
+use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 use http::{Method, StatusCode};
 use parts::backend::Backend;
@@ -139,6 +140,29 @@ async fn invented_collections_together_cost_the_backend_a_hundred_questions_a_se
         assert!(asked <= 100 * seconds, "{asked} questions in {seconds} s");
         // What is there is known, and stays so.
         database.connect("log/_streams/all").await.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_crowd_that_comes_to_an_edge_that_knows_nothing_is_let_in_for_few_questions() {
+    const CROWD: usize = 300;
+    bounded(async {
+        let backend =
+            Backend::start(open_backend("crowd", &addresses().await.mongodb)).await.expect("a backend");
+        let witness = Witness::before(&backend.url()).await;
+        let worker = Worker::start(open_worker("crowd", &[&witness.url])).await.expect("a worker");
+        let database = Front::Native.database().await;
+        database.put("log", STREAMS).await;
+        let at_edge = database.at(&worker.url());
+        let sockets = join_all((0..CROWD).map(|_| at_edge.connect("log/_streams/all"))).await;
+        let questions = witness.seen().iter().filter(|seen| seen.target.starts_with("/_edge")).count();
+        // The worker itself asks for the settings when it is started.
+        assert!(questions <= 5, "{questions} questions");
+        database.post("log", r#"{"k": 1}"#).await;
+        for mut socket in sockets {
+            assert_eq!(socket.event().await["fullDocument"]["k"], 1);
+        }
     })
     .await;
 }

@@ -5,6 +5,7 @@
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Duration};
 
+use futures_util::future::Either;
 use http::Method;
 use shared::{
     address::Mounts,
@@ -24,6 +25,7 @@ use worker::{Cache, Context, console_error, console_warn};
 use crate::{
     answer, runtime,
     settings::Settings,
+    turn::Turn,
     upstream::{self, Outgoing},
 };
 
@@ -120,9 +122,11 @@ pub(crate) struct Knowledge<'a> {
 impl Knowledge<'_> {
     /// The settings, possibly kept ones: they may let pass.
     pub(crate) async fn deployment(&self) -> Result<Rc<Deployment>, Refusal> {
-        if let Some(kept) = DEPLOYMENT.with_borrow_mut(|entry| entry.as_mut()?.may_pass()) {
-            return Ok(kept);
-        }
+        let kept = || DEPLOYMENT.with_borrow_mut(|entry| entry.as_mut()?.may_pass());
+        let _turn = match kept_or_turn(&Subject::Settings, kept).await {
+            Either::Left(kept) => return Ok(kept),
+            Either::Right(turn) => turn,
+        };
         if let Some(signed) = self.cache_get(&Subject::Settings).await
             && let Ok(deployment) = self.read_deployment(&signed)
         {
@@ -164,11 +168,13 @@ impl Knowledge<'_> {
 
     /// The definitions of a collection, possibly kept ones: they may let pass.
     pub(crate) async fn declared(&self, namespace: &Namespace) -> Result<Rc<Declared>, Refusal> {
-        let kept = |collections: &mut HashMap<_, Entry<Declared>>| collections.get_mut(namespace)?.may_pass();
-        if let Some(kept) = COLLECTIONS.with_borrow_mut(kept) {
-            return Ok(kept);
-        }
-        if let Some(signed) = self.cache_get(&Subject::Collection(namespace.clone())).await
+        let subject = Subject::Collection(namespace.clone());
+        let kept = || COLLECTIONS.with_borrow_mut(|collections| collections.get_mut(namespace)?.may_pass());
+        let _turn = match kept_or_turn(&subject, kept).await {
+            Either::Left(kept) => return Ok(kept),
+            Either::Right(turn) => turn,
+        };
+        if let Some(signed) = self.cache_get(&subject).await
             && let Ok(declared) = self.read_declared(namespace, &signed)
         {
             let declared = Rc::new(declared);
@@ -337,6 +343,18 @@ impl Knowledge<'_> {
                 drop(put); // it does nothing on workers.dev or behind Access, and all works without it
             }
         });
+    }
+}
+
+/// What is kept, or the turn to fetch it. Many who come at once to an isolate that knows nothing yet have it fetched once; where
+/// that brought nothing, each fetches by itself, and hears why.
+async fn kept_or_turn<T>(subject: &Subject, mut kept: impl FnMut() -> Option<T>) -> Either<T, Option<Turn>> {
+    if let Some(kept) = kept() {
+        return Either::Left(kept);
+    }
+    match Turn::take_or_wait(subject.path()).await {
+        Some(turn) => Either::Right(Some(turn)),
+        None => kept().map_or(Either::Right(None), Either::Left),
     }
 }
 

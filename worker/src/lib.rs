@@ -12,6 +12,7 @@ mod knowledge;
 mod runtime;
 mod service_token;
 mod settings;
+mod turn;
 mod upstream;
 mod users;
 mod webcrypto;
