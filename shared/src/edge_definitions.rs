@@ -1,6 +1,8 @@
 //! What the backend tells the edge: the settings of the deployment (`GET /_edge`) and the stream definitions of one
 //! collection (`GET /_edge/<db>/<coll>`), each with a MAC, and when what is cached of them may decide.
 
+use std::collections::BTreeMap;
+
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
@@ -13,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     address::Mount,
+    address_block::AddressBlock,
     credentials::{Basic, TokenParameter},
     edge_key::EdgeKeys,
     identity::{Claims, UserVersion},
@@ -250,11 +253,6 @@ impl Budget {
         Self::new(20)
     }
 
-    /// For the data of all collections that are not known to declare a stream: whoever invents names has as many as he likes.
-    pub const fn of_unknown_collections() -> Self {
-        Self::new(100)
-    }
-
     const fn new(per_second: u32) -> Self {
         Self { per_second, second: 0, spent: 0 }
     }
@@ -272,6 +270,62 @@ impl Budget {
     /// Whether there is none left in this second.
     pub fn is_spent(&self, now: u64) -> bool {
         self.second == now / 1_000 && self.spent >= self.per_second
+    }
+}
+
+/// How many fetches there may be a second for all collections together that are not known to declare a stream: whoever invents
+/// names has as many as he likes. He does not use up what others have, unless he has many addresses too.
+#[derive(Clone, Debug)]
+pub struct UnknownBudget {
+    all: Budget,
+    of_address: BTreeMap<Option<AddressBlock>, Budget>,
+}
+
+/// Who has asked for too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spender {
+    /// One address, or all whose address is not known.
+    Address,
+    /// All together.
+    All,
+}
+
+impl UnknownBudget {
+    const ALL: u32 = 200;
+    /// A page may well follow dozens of collections.
+    const OF_ADDRESS: u32 = 50;
+
+    /// None of it is spent.
+    pub const fn new() -> Self {
+        Self { all: Budget::new(Self::ALL), of_address: BTreeMap::new() }
+    }
+
+    /// Takes a fetch for a client at this address. `now` is in milliseconds.
+    pub fn spend(&mut self, now: u64, address: Option<AddressBlock>) -> Result<(), Spender> {
+        if let Some(spender) = self.is_spent(now, address) {
+            return Err(spender);
+        }
+        // No more of them than there may be fetches.
+        self.of_address.retain(|_, budget| budget.second == now / 1_000);
+        let of_address = self.of_address.entry(address).or_insert(const { Budget::new(Self::OF_ADDRESS) });
+        of_address.spend(now);
+        self.all.spend(now);
+        Ok(())
+    }
+
+    /// Who has left none for a client at this address in this second.
+    pub fn is_spent(&self, now: u64, address: Option<AddressBlock>) -> Option<Spender> {
+        if self.of_address.get(&address).is_some_and(|budget| budget.is_spent(now)) {
+            Some(Spender::Address)
+        } else {
+            self.all.is_spent(now).then_some(Spender::All)
+        }
+    }
+}
+
+impl Default for UnknownBudget {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -376,11 +430,27 @@ mod tests {
 
     #[test]
     fn a_budget_that_is_spent_says_so_until_the_second_is_over() {
-        let mut budget = Budget::of_unknown_collections();
+        let mut budget = Budget::of_refusals();
         assert!(!budget.is_spent(5_999));
-        assert_eq!((0..1_000).filter(|_| budget.spend(5_999)).count(), 100);
+        assert_eq!((0..1_000).filter(|_| budget.spend(5_999)).count(), 20);
         assert!(budget.is_spent(5_999) && !budget.is_spent(6_000));
         assert!(budget.spend(6_000));
+    }
+
+    #[test]
+    fn who_invents_names_has_fifty_a_second_and_all_have_two_hundred() {
+        let address = |last: u8| Some(AddressBlock::of(std::net::Ipv4Addr::new(192, 0, 2, last).into()));
+        let mut budget = UnknownBudget::new();
+        let mut spends = |now, address| (0..1_000).filter(|_| budget.spend(now, address).is_ok()).count();
+        assert_eq!([1, 2, 3].map(|last| spends(5_000, address(last))), [50; 3]);
+        assert_eq!(spends(5_500, address(1)), 0);
+        assert_eq!(spends(5_500, None), 50, "those without an address are one");
+        assert_eq!(spends(5_999, address(5)), 0);
+        assert_eq!(budget.spend(5_999, address(1)), Err(Spender::Address));
+        assert_eq!(budget.spend(5_999, address(5)), Err(Spender::All));
+        assert_eq!(budget.is_spent(6_000, address(1)), None);
+        assert_eq!(budget.spend(6_000, address(1)), Ok(()));
+        assert_eq!(budget.of_address.len(), 1, "nobody is remembered longer than counts");
     }
 
     #[test]

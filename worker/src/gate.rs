@@ -51,7 +51,8 @@ pub(crate) async fn handle(
     if is_internal(&head.path) {
         return answer::refusal(&no_resource(), &[]);
     }
-    let knowledge = Knowledge { settings, context, arrived: runtime::now() };
+    let address = head.peer.map(AddressBlock::of);
+    let knowledge = Knowledge { settings, context, arrived: runtime::now(), address };
     let mut told = Told::default();
     match judged(&request, &head, env, &knowledge, &mut told).await {
         Ok(response) => Ok(response),

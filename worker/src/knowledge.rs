@@ -9,9 +9,12 @@ use futures_util::future::Either;
 use http::Method;
 use shared::{
     address::Mounts,
+    address_block::AddressBlock,
     credentials::TokenParameter,
     definition::Definitions,
-    edge_definitions::{self, Budget, Cached, MAC_HEADER, PASSES_UP_TO, Signed, Subject},
+    edge_definitions::{
+        self, Budget, Cached, MAC_HEADER, PASSES_UP_TO, Signed, Spender, Subject, UnknownBudget,
+    },
     limit::RequestLimits,
     name::Namespace,
     origin::Origins,
@@ -108,7 +111,7 @@ thread_local! {
     static DEPLOYMENT: RefCell<Option<Entry<Deployment>>> = const { RefCell::new(None) };
     static COLLECTIONS: RefCell<HashMap<Namespace, Entry<Declared>>> = RefCell::default();
     // For all collections together that are not known to declare a stream.
-    static UNKNOWN: RefCell<Budget> = const { RefCell::new(Budget::of_unknown_collections()) };
+    static UNKNOWN: RefCell<UnknownBudget> = const { RefCell::new(UnknownBudget::new()) };
 }
 
 /// How the edge asks: for one request, which arrived at a moment of its own.
@@ -117,6 +120,8 @@ pub(crate) struct Knowledge<'a> {
     pub(crate) context: &'a Context,
     /// When the request arrived, in milliseconds.
     pub(crate) arrived: u64,
+    /// Where it came from, where that is known.
+    pub(crate) address: Option<AddressBlock>,
 }
 
 impl Knowledge<'_> {
@@ -192,7 +197,7 @@ impl Knowledge<'_> {
             let now = runtime::now();
             let spent = || match cached.data().as_ref() {
                 Some(_) => !budget.spend(now),
-                None => UNKNOWN.with_borrow(|budget| budget.is_spent(now)),
+                None => UNKNOWN.with_borrow(|budget| budget.is_spent(now, self.address).is_some()),
             };
             cached.may_refuse(self.arrived, now, spent).then(|| cached.data().clone())
         });
@@ -205,8 +210,9 @@ impl Knowledge<'_> {
     async fn fresh_declared(&self, namespace: &Namespace) -> Result<Rc<Declared>, Refusal> {
         let known = COLLECTIONS.with_borrow(|collections| collections.get(namespace).map(Entry::known));
         let exists = known.as_ref().is_some_and(|(_, declared)| declared.is_some());
-        if !exists && !UNKNOWN.with_borrow_mut(|budget| budget.spend(runtime::now())) {
-            return Err(Refusal::new(Kind::Unavailable, "too many collections are asked for at this edge"));
+        if !exists {
+            let spent = UNKNOWN.with_borrow_mut(|budget| budget.spend(runtime::now(), self.address));
+            spent.map_err(too_many_collections)?;
         }
         let subject = Subject::Collection(namespace.clone());
         let read = |signed: &Signed| self.read_declared(namespace, signed);
@@ -360,6 +366,15 @@ async fn kept_or_turn<T>(subject: &Subject, mut kept: impl FnMut() -> Option<T>)
 
 /// The name of the cache.
 const CACHE: &str = "tailrace";
+
+fn too_many_collections(asked_by: Spender) -> Refusal {
+    match asked_by {
+        Spender::Address => {
+            Refusal::new(Kind::TooMany, "too many collections are asked for from this address")
+        }
+        Spender::All => Refusal::new(Kind::Unavailable, "too many collections are asked for at this edge"),
+    }
+}
 
 fn misread(fault: &str) -> Refusal {
     console_error!("{fault}: do EDGE_KEY and EDGE_AUDIENCE equal the backend's edge.keys and edge.audience?");
