@@ -1,8 +1,12 @@
 //! Rounds that alternate between ways of doing a thing: on a machine whose speed swings from minute to minute, only what is
 //! measured side by side can be compared.
 
+use std::time::Instant;
+
 use anyhow::Result;
 use serde_json::{Value, json};
+
+use super::processor::stolen_time;
 
 /// What the rounds of one way have shown.
 #[derive(Clone, Debug)]
@@ -60,7 +64,13 @@ pub(super) async fn in_turn(
     for round in 0..rounds {
         for place in 0..names.len() {
             let way = (round + place) % names.len();
-            let figures = measure(way).await?;
+            let (began, stolen) = (Instant::now(), stolen_time());
+            let mut figures = measure(way).await?;
+            // What was measured while the host did something else says less.
+            if let (Some(before), Some(after)) = (stolen, stolen_time()) {
+                let cores = (after - before) / began.elapsed().as_secs_f64();
+                figures = merged(figures, json!({ "stolen_cores": cores }));
+            }
             println!("round {:2}, {}: {figures}", round + 1, names[way]);
             series[way].rounds.push(figures);
         }
