@@ -175,7 +175,8 @@ pub(crate) fn position(time: u32) -> Position {
 #[cfg(test)]
 pub(crate) fn of(times: impl IntoIterator<Item = u32>) -> Batch {
     let seal = Arc::new(crate::seal::for_tests());
-    let event = |time| Arc::new(Event::change(bson::rawdoc! { "n": 1 }, position(time), &seal));
+    let event =
+        |time| Arc::new(Event::change(bson::rawdoc! { "n": 1 }, &Arc::default(), position(time), &seal));
     Batch::new(times.into_iter().map(event).collect())
 }
 
@@ -191,7 +192,7 @@ mod tests {
 
     fn change(padding: usize) -> Arc<Event> {
         let raw = rawdoc! { "x": "y".repeat(padding) };
-        Arc::new(Event::change(raw, at(1), &Arc::new(seal::for_tests())))
+        Arc::new(Event::change(raw, &Arc::default(), at(1), &Arc::new(seal::for_tests())))
     }
 
     #[test]

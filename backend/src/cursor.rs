@@ -230,13 +230,13 @@ impl Cursor {
 
     /// As much of a change as is seen of it.
     fn seen(&self, whole: RawDocumentBuf, position: Position) -> Result<Option<Event>, bson::error::Error> {
+        let residual = self.screened.residual();
         let Some(judge) = self.screened.judge() else {
-            let residual = self.screened.residual();
-            return Ok(Some(Event::change_behind(whole, residual, position, &self.seal)));
+            return Ok(Some(Event::change(whole, residual, position, &self.seal)));
         };
         Ok(Some(match judge.judge(&whole).or_else(|_| judge.judge(&readable(&whole)?))? {
             Verdict::Nothing => return Ok(None),
-            Verdict::Event(seen) => Event::change(seen, position, &self.seal),
+            Verdict::Event(seen) => Event::change(seen, residual, position, &self.seal),
             Verdict::Enter(seen) => Event::enter(seen, position, &self.seal),
             Verdict::Leave { key, event } => Event::leave(key, event, position, &self.seal),
             Verdict::Unknown => {

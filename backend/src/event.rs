@@ -138,13 +138,8 @@ impl Event {
         Self { kind, position, seal, made: Mutex::default() }
     }
 
-    /// A change that MongoDB sent, told as it is.
-    pub fn change(raw: RawDocumentBuf, position: Position, seal: &Arc<Seal>) -> Self {
-        Self::change_behind(raw, &Arc::default(), position, seal)
-    }
-
     /// A change that MongoDB sent, of which is told what the residual makes of it.
-    pub fn change_behind(
+    pub fn change(
         whole: RawDocumentBuf,
         residual: &Arc<Residual>,
         position: Position,
@@ -528,7 +523,12 @@ impl<'a> Head<'a> {
 
 #[cfg(test)]
 mod tests {
-    use bson::{Timestamp, doc};
+    use bson::{Timestamp, bson, doc};
+    use shared::{
+        definition::Definitions,
+        planner::Plan,
+        variables::{OperatorCheck, ServerVariables, Variables},
+    };
 
     use super::*;
     use crate::seal;
@@ -541,8 +541,26 @@ mod tests {
     }
 
     fn change(event: &bson::Document) -> Event {
+        change_behind(event, &Arc::default())
+    }
+
+    fn change_behind(event: &bson::Document, residual: &Arc<Residual>) -> Event {
         let position = Position::after(Timestamp { time: 7, increment: 0 });
-        Event::change(stored(event), position, &Arc::new(seal::for_tests()))
+        Event::change(stored(event), residual, position, &Arc::new(seal::for_tests()))
+    }
+
+    /// That of a stream which asks for a name, and shows a text.
+    fn residual() -> Arc<Residual> {
+        let streams = bson!([{ "uri": "s", "stages": [
+            { "$match": { "fullDocument.name": { "$var": "n" } } },
+            { "$project": { "fullDocument.text": 1, "operationType": 1 } },
+        ] }]);
+        let definitions = Definitions::written(&streams).expect("definitions");
+        let definition = definitions.iter().next().expect("one").1.as_ref().expect("good");
+        let server = ServerVariables { user: None, now: bson::DateTime::from_millis(0) };
+        let client = Variables::parse(Some(r#"{"n": "ada"}"#), OperatorCheck::On).expect("variables");
+        let plan = Plan::new(&[], &definition.bind(&client, &server).expect("a binding"));
+        Arc::new(plan.residual().clone())
     }
 
     const FORMS: [Form; 3] =
@@ -556,6 +574,29 @@ mod tests {
             assert!(text.contains("{\"n\":1,\"text\":\"a\u{fffd}b\"}"), "{text}");
         }
         assert!(!event.is_failure());
+    }
+
+    #[test]
+    fn what_is_asked_for_and_not_shown_is_in_no_form_whatever_the_text_is() {
+        for (text, told) in [("ab", "ab"), ("a~b", "a\u{fffd}b")] {
+            let document = doc! { "name": "ada", "text": text };
+            let event = change_behind(
+                &doc! { "operationType": "insert", "fullDocument": document, "documentKey": { "_id": "ada" } },
+                &residual(),
+            );
+            let whole = event.document().and_then(|event| event.get_document("documentKey").ok());
+            assert!(whole.is_some(), "it is asked of the whole");
+            for form in FORMS {
+                let Ok(Some(Frame::Text(text))) = event.encoded(form) else { panic!("a text") };
+                assert!(
+                    text.contains(&format!(r#""fullDocument":{{"text":"{told}"}},"documentKey":null"#)),
+                    "{text}"
+                );
+                assert!(!text.contains("ada"), "{text}");
+            }
+            let Ok(Some(Frame::Binary(bytes))) = event.encoded(Form::V1Bson) else { panic!("bytes") };
+            assert!(!bytes.windows(3).any(|bytes| bytes == b"ada"));
+        }
     }
 
     #[test]

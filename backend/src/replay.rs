@@ -61,7 +61,12 @@ mod tests {
     }
 
     fn event(time: u32) -> Arc<Event> {
-        Arc::new(Event::change(rawdoc! { "x": "y".repeat(80) }, position(time), &Arc::new(seal::for_tests())))
+        Arc::new(Event::change(
+            rawdoc! { "x": "y".repeat(80) },
+            &Arc::default(),
+            position(time),
+            &Arc::new(seal::for_tests()),
+        ))
     }
 
     fn times(replay: &Replay, behind: u32) -> Option<Vec<u32>> {

@@ -448,7 +448,7 @@ mod tests {
     fn numbered(time: u32, bytes: usize) -> Arc<Event> {
         let raw = rawdoc! { "x": "y".repeat(bytes) };
         let position = Position::before(Timestamp { time, increment: 0 });
-        Arc::new(Event::change(raw, position, &Arc::new(seal::for_tests())))
+        Arc::new(Event::change(raw, &Arc::default(), position, &Arc::new(seal::for_tests())))
     }
 
     #[test]

@@ -65,7 +65,12 @@ mod tests {
     #[test]
     fn nothing_is_kept_once_nothing_waits() {
         let position = Position::before(Timestamp { time: 1, increment: 0 });
-        let event = Arc::new(Event::change(rawdoc! { "x": 1 }, position, &Arc::new(seal::for_tests())));
+        let event = Arc::new(Event::change(
+            rawdoc! { "x": 1 },
+            &Arc::default(),
+            position,
+            &Arc::new(seal::for_tests()),
+        ));
         let mut waiting = Waiting::default();
         waiting.push(Arc::clone(&event));
         assert_eq!(waiting.bytes(), event.weight());
