@@ -172,9 +172,11 @@ impl Split {
         let mut rest = Document::new();
         for (key, value) in filter {
             let member = doc! { key: value.clone() };
+            // MongoDB 6.0 loses the members of some `$nor`, and refuses what is left: what can be asked here is not asked of it.
             let is_fixed = !varying.contains(key)
                 && !holds(&member, |key| key == "$regex")
-                && (!holds(&member, |key| key == "$expr") || Matcher::compile(&member).is_ok());
+                && (!holds(&member, |key| key == "$expr") || Matcher::compile(&member).is_ok())
+                && (!holds(&member, |key| key == "$nor") || Matcher::compile(&member).is_err());
             if is_fixed { &mut fixed } else { &mut rest }.insert(key, value.clone());
         }
         if !self.residual.is_empty() {

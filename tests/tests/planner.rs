@@ -143,9 +143,7 @@ impl AtRest {
             usize::from(!residual.is_empty() && shared.as_ref().is_ok_and(|events| !events.is_empty()));
         tally.events += shared.as_ref().map_or(0, Vec::len);
         tally.failed += usize::from(shared.is_err());
-        // Beside a filter that nothing can pass MongoDB does not look at what it would refuse.
-        let is_hidden = own.as_ref().is_ok_and(Vec::is_empty) && shared == Err(NOT_OPTIMIZED);
-        if own == Err(NOT_OPTIMIZED) || is_hidden {
+        if own == Err(NOT_OPTIMIZED) {
             tally.not_optimized += 1;
         } else if own != shared {
             let alone = Bson::from(alone.to_vec()).into_canonical_extjson();

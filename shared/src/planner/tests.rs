@@ -364,6 +364,14 @@ fn a_branch_that_is_left_out_makes_another_source() {
 }
 
 #[test]
+fn a_nor_that_is_evaluated_here_is_not_asked_of_mongodb() {
+    let nor = bson!({"$match": {"operationType": "insert", "$or": [{"a": 1}, {"$nor": [{"b": 1}]}]}});
+    assert_shared(bson!([named(), nor]), &[doc! { "$match": { "operationType": "insert" } }]);
+    let schema = doc! { "$match": { "$nor": [{ "$jsonSchema": { "required": ["a"] } }] } };
+    assert_shared(bson!([named(), schema.clone()]), &[schema]);
+}
+
+#[test]
 fn a_view_comes_first_and_is_shared_as_variables_are() {
     let stages = bson!([{"$match": {"fullDocument.a": 1}}, {"$unset": "fullDocument.secret"}]);
     let [one, other] =
