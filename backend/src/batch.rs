@@ -68,6 +68,12 @@ impl Batch {
         Self { parts: [parts(first), parts(second)].concat(), ..Self::new(events) }
     }
 
+    /// Whether it is of just these.
+    pub(crate) fn is_of(&self, events: &[Arc<Event>]) -> bool {
+        self.events.len() == events.len()
+            && self.events.iter().zip(events).all(|(one, other)| Arc::ptr_eq(one, other))
+    }
+
     fn written_at(&self) -> i64 {
         *self.written_at.get_or_init(|| self.events.first().map_or(0, |oldest| oldest.written_at()))
     }
@@ -217,7 +223,7 @@ mod tests {
         let batch = Batch::new(vec![change(1), Arc::new(Event::failure(7, None, at(2), &seal))]);
         assert_eq!(batch.frames(PLAIN), None);
         assert_eq!(batch.frames(Form::V1Bson).map(|frames| frames.figures.events), Some(2));
-        let leave = Event::leave(rawdoc! { "_id": 1 }, None, at(3), &seal);
+        let leave = Event::leave(rawdoc! { "_id": 1 }, at(3), &seal);
         let batch = Batch::new(vec![change(1), Arc::new(leave)]);
         let frames = batch.frames(PLAIN).expect("frames");
         assert_eq!(frames.figures, Figures { events: 1, bytes: 94 });

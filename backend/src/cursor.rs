@@ -16,9 +16,8 @@ use mongodb::{
 };
 use shared::{
     definition::{FullDocument, StreamOptions},
-    event_json::readable,
     name::Namespace,
-    visibility::{Screened, Verdict},
+    visibility::Screened,
 };
 use tokio::time::timeout;
 
@@ -223,28 +222,15 @@ impl Cursor {
             .and_then(Position::of_token)
             .ok_or_else(|| Error::custom("an event without a resume token"))?;
         self.position = Some(position.clone());
-        let seen = whole.and_then(|whole| self.seen(whole, position.clone()));
-        // One that nobody can read takes nothing else with it. Out of view it is no news.
-        Ok(seen.unwrap_or_else(|_| self.unreadable(position)).map(Arc::new))
-    }
-
-    /// As much of a change as is seen of it.
-    fn seen(&self, whole: RawDocumentBuf, position: Position) -> Result<Option<Event>, bson::error::Error> {
-        let residual = self.screened.residual();
-        let Some(judge) = self.screened.judge() else {
-            return Ok(Some(Event::change(whole, residual, position, &self.seal)));
-        };
-        Ok(Some(match judge.judge(&whole).or_else(|_| judge.judge(&readable(&whole)?))? {
-            Verdict::Nothing => return Ok(None),
-            Verdict::Event(seen) => Event::change(seen, residual, position, &self.seal),
-            Verdict::Enter(seen) => Event::enter(seen, position, &self.seal),
-            Verdict::Leave { key, event } => Event::leave(key, event, position, &self.seal),
-            Verdict::Unknown => {
-                let namespace = &self.namespace;
-                tracing::warn!(%namespace, "a change without its pre- or post-image: what was missed is not known");
-                Event::gap(position, &self.seal)
+        Ok(match whole {
+            Ok(whole) if self.screened.hands_out_images() => {
+                Some(Event::recorded(whole, position, &self.seal))
             }
-        }))
+            Ok(whole) => Some(Event::change(whole, self.screened.residual(), position, &self.seal)),
+            // One that nobody can read takes nothing else with it. Out of view it is no news.
+            Err(_) => self.unreadable(position),
+        }
+        .map(Arc::new))
     }
 
     /// What stands in for an event that is no valid BSON, if it may be known that there is one.
@@ -348,7 +334,7 @@ mod tests {
     };
 
     /// A cursor for somebody who does not see the field `secret` of documents that have pre- and post-images.
-    async fn cursor() -> Cursor {
+    async fn cursor() -> (Cursor, Following) {
         let definitions = Definitions::written(&bson!([{ "uri": "s", "stages": [] }])).expect("definitions");
         let (_, definition) = definitions.iter().next().expect("a stream");
         let server = ServerVariables { user: None, now: DateTime::from_millis(0) };
@@ -356,14 +342,16 @@ mod tests {
         let binding = definition.as_ref().expect("a definition").bind(&client, &server).expect("a binding");
         let template = Template::check(None, None, Some(&doc! { "secret": 0 })).expect("a visibility");
         let visibility = template.resolve(&server).expect("its values");
-        let screened = Arc::clone(Following::new(&binding, &visibility, true).source());
-        assert!(screened.judge().is_some(), "events are judged here");
+        let following = Following::new(&binding, &visibility, true);
+        let screened = Arc::clone(following.source());
+        assert!(screened.hands_out_images(), "events are judged here");
         let namespace = Namespace {
             database: DatabaseName::new("db").expect("a name"),
             collection: CollectionName::new("log").expect("a name"),
         };
         let client = Client::with_uri_str("mongodb://127.0.0.1:1").await.expect("a connection string");
-        Cursor::new(client, namespace, screened, Arc::new(seal::for_tests()), Arc::default(), true, None)
+        let seal = Arc::new(seal::for_tests());
+        (Cursor::new(client, namespace, screened, seal, Arc::default(), true, None), following)
     }
 
     /// An event of an insert; `~` stands for a byte that no UTF-8 holds.
@@ -381,7 +369,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_event_that_cannot_be_read_takes_no_other_with_it() {
-        let mut cursor = cursor().await;
+        let (mut cursor, following) = cursor().await;
+        let wanted = following.wanted().expect("a judge");
         let mut told = Vec::new();
         for event in [
             insert(1, &doc! { "n": 1, "secret": 1 }),
@@ -391,6 +380,7 @@ mod tests {
         ] {
             let event = cursor.event(&event).expect("no error").expect("an event");
             assert_eq!(cursor.position(), Some(event.position()));
+            let event = event.seen_by(&wanted.asked).expect("it is seen");
             told.push(match event.encoded(Form::Plain(JsonMode::Plain)) {
                 Ok(Some(Frame::Text(text))) => {
                     text.split_once(",\"documentKey\"").expect("a member").0.to_owned()

@@ -1,5 +1,7 @@
 //! One thing to tell a subscriber, and each form in which clients get it, made once and shared by all.
 
+mod recorded;
+
 use std::{
     borrow::Cow,
     sync::{Arc, Mutex, PoisonError},
@@ -10,11 +12,14 @@ use bytes::Bytes;
 use shared::{
     close::Close,
     event_json::{JsonMode, plain_event_bson, readable, write_document, write_plain_event, write_value},
+    following::Asked,
     planner::Residual,
+    visibility::Verdict,
 };
 
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use self::recorded::Recorded;
 use crate::{position::Position, seal::Seal, view::View};
 
 /// MongoDB's code for bytes that are no BSON (`InvalidBSON`).
@@ -29,6 +34,9 @@ enum Kind {
         /// What is told of it is what this makes of it.
         residual: Arc<Residual>,
     },
+    /// A change with the images of its document. What somebody is told of it, [`Event::seen_by`] says; by itself it tells no
+    /// more than that something was missed.
+    Recorded(Recorded),
     /// A change by which a document comes into view that was there already.
     Enter(RawDocumentBuf),
     /// A change by which a document goes out of view.
@@ -148,19 +156,15 @@ impl Event {
         Self::new(Kind::Change { whole, residual: Arc::clone(residual) }, position, seal)
     }
 
-    /// A change by which a document comes into view.
-    pub fn enter(raw: RawDocumentBuf, position: Position, seal: &Arc<Seal>) -> Self {
-        Self::new(Kind::Enter(raw), position, seal)
+    /// A change that MongoDB sent with the images of its document.
+    pub fn recorded(whole: RawDocumentBuf, position: Position, seal: &Arc<Seal>) -> Self {
+        Self::new(Kind::Recorded(Recorded::new(whole)), position, seal)
     }
 
-    /// A change by which the document of this key goes out of view; `event` is its delete, where it is one.
-    pub fn leave(
-        key: RawDocumentBuf,
-        event: Option<RawDocumentBuf>,
-        position: Position,
-        seal: &Arc<Seal>,
-    ) -> Self {
-        Self::new(Kind::Leave { key, event }, position, seal)
+    /// A change by which the document of this key goes out of view.
+    #[cfg(test)]
+    pub(crate) fn leave(key: RawDocumentBuf, position: Position, seal: &Arc<Seal>) -> Self {
+        Self::new(Kind::Leave { key, event: None }, position, seal)
     }
 
     /// A change on which the pipeline fails with this code of MongoDB's. It concerns those for whom `of` is, or everybody.
@@ -185,6 +189,7 @@ impl Event {
             Kind::Change { whole: raw, .. } | Kind::Enter(raw) | Kind::Leave { event: Some(raw), .. } => {
                 raw.get_datetime("wallTime").ok()
             }
+            Kind::Recorded(recorded) => recorded.whole().get_datetime("wallTime").ok(),
             Kind::Leave { event: None, .. } | Kind::Failure { .. } | Kind::Gap => None,
         };
         let of_cluster = || i64::from(self.position.start_at().time) * 1_000;
@@ -195,6 +200,7 @@ impl Event {
     pub fn weight(&self) -> usize {
         match &self.kind {
             Kind::Change { whole: raw, .. } | Kind::Enter(raw) => raw.as_bytes().len(),
+            Kind::Recorded(recorded) => recorded.whole().as_bytes().len(),
             Kind::Leave { key, event } => {
                 key.as_bytes().len() + event.as_ref().map_or(0, |event| event.as_bytes().len())
             }
@@ -206,6 +212,8 @@ impl Event {
     pub fn bytes(&self) -> usize {
         match &self.kind {
             Kind::Failure { of: Some(of), .. } => self.weight() + of.as_bytes().len(),
+            // What is told of it is kept with it, most often one thing.
+            Kind::Recorded(_) => 2 * self.weight(),
             _ => self.weight(),
         }
     }
@@ -220,9 +228,30 @@ impl Event {
         }
     }
 
+    /// What somebody is told of this by whom it is asked so; none where it is not for them.
+    pub fn seen_by(self: &Arc<Self>, asked: &Asked) -> Option<Arc<Self>> {
+        match (asked, &self.kind) {
+            (Asked::Judge(judge), Kind::Recorded(recorded)) => {
+                recorded.seen_by(judge, &self.position, &self.seal)
+            }
+            (Asked::Judge(judge), Kind::Failure { of: Some(of), .. }) => {
+                let concerns = !matches!(judge.judge(of), Ok(Verdict::Nothing));
+                concerns.then(|| Arc::clone(self))
+            }
+            // It has no images to judge by.
+            (Asked::Judge(_), Kind::Change { .. }) | (Asked::Filter(_), Kind::Recorded(_)) => None,
+            (Asked::Filter(filter), _) => {
+                let is_for = self.document().is_none_or(|document| filter.matches(document));
+                is_for.then(|| Arc::clone(self))
+            }
+            (Asked::Judge(_), _) => Some(Arc::clone(self)),
+        }
+    }
+
     /// The change that decides for whom this is; without one it is for everybody. It may hold more than is told.
     pub fn document(&self) -> Option<&RawDocument> {
         match &self.kind {
+            Kind::Recorded(recorded) => Some(recorded.whole()),
             Kind::Change { whole: raw, .. } | Kind::Enter(raw) | Kind::Failure { of: Some(raw), .. } => {
                 Some(raw)
             }
@@ -266,7 +295,9 @@ impl Event {
             Kind::Failure { code, .. } if !typed => {
                 return Err((Close::EventFailed, code.to_string()));
             }
-            Kind::Gap if !typed => return Err((Close::HistoryLost, Close::HistoryLost.reason().to_owned())),
+            Kind::Gap | Kind::Recorded(_) if !typed => {
+                return Err((Close::HistoryLost, Close::HistoryLost.reason().to_owned()));
+            }
             _ => {}
         }
         let begin = text.len();
@@ -325,7 +356,7 @@ impl Event {
             Kind::Change { whole, residual } => Some(told(whole, residual)?),
             Kind::Enter(event) => Some(Cow::Borrowed(event)),
             Kind::Leave { event, .. } => event.as_deref().map(Cow::Borrowed),
-            Kind::Failure { .. } | Kind::Gap => None,
+            Kind::Failure { .. } | Kind::Gap | Kind::Recorded(_) => None,
         })
     }
 
@@ -365,7 +396,7 @@ impl Event {
                 text.extend([r#"{"type":"error","code":"#, &code.to_string(), ","]);
                 position(text);
             }
-            Kind::Gap => {
+            Kind::Gap | Kind::Recorded(_) => {
                 text.extend([r#"{"type":"gap","reason":""#, GAP, r#"","#]);
                 position(text);
             }
@@ -389,7 +420,7 @@ impl Event {
                 rawdoc! { "type": "leave", "position": position, "documentKey": key.clone() }
             }
             Kind::Failure { code, .. } => rawdoc! { "type": "error", "code": *code, "position": position },
-            Kind::Gap => rawdoc! { "type": "gap", "reason": GAP, "position": position },
+            Kind::Gap | Kind::Recorded(_) => rawdoc! { "type": "gap", "reason": GAP, "position": position },
         })
     }
 }

@@ -1,6 +1,7 @@
 //! One subscriber's end of a source: a queue that is bounded in bytes, and the close that ends it.
 
 use std::{
+    borrow::Borrow,
     hint::black_box,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
@@ -91,8 +92,9 @@ pub(crate) struct Delivered {
 
 impl State {
     /// Adds events in their order, and closes the queue at the first that does not fit.
-    fn add<'a>(&mut self, events: impl IntoIterator<Item = &'a Arc<Event>>, limit: usize) {
+    fn add(&mut self, events: impl IntoIterator<Item: Borrow<Arc<Event>>>, limit: usize) {
         for event in events {
+            let event = event.borrow();
             if !self.wants(event) {
                 continue;
             }
@@ -156,11 +158,11 @@ impl Queue {
         self.wanted.as_ref()
     }
 
-    /// Whether an event is for this subscriber. A loss is for all, and so is a failure of which no more is known.
-    fn is_for(&self, event: &Event) -> bool {
-        match (&self.wanted, event.document()) {
-            (Some(wanted), Some(document)) => wanted.matcher.matches(document),
-            _ => true,
+    /// What of an event is for this subscriber.
+    fn seen(&self, event: &Arc<Event>) -> Option<Arc<Event>> {
+        match &self.wanted {
+            Some(wanted) => event.seen_by(&wanted.asked),
+            None => Some(Arc::clone(event)),
         }
     }
 
@@ -172,7 +174,7 @@ impl Queue {
     /// delivered, then it is closed, so that its last position is right. One event always fits, and so does what comes
     /// right behind it.
     pub(crate) fn push<'a>(&self, events: impl IntoIterator<Item = &'a Arc<Event>>) {
-        let events = events.into_iter().filter(|event| self.is_for(event));
+        let events = events.into_iter().filter_map(|event| self.seen(event));
         self.state().add(events, self.limit);
         self.arrived.notify_one();
     }
@@ -215,15 +217,16 @@ impl Queue {
         let mut all = true;
         state.offered = 0;
         for event in events {
-            if !state.wants(event) || !self.is_for(event) {
+            if !state.wants(event) {
                 continue;
             }
+            let Some(event) = self.seen(event) else { continue };
             if !state.waiting.has_room_for(event.weight(), self.limit) {
                 all = false;
                 state.offered = event.weight();
                 break;
             }
-            state.push(event);
+            state.push(&event);
         }
         drop(state);
         self.arrived.notify_one();
@@ -435,7 +438,7 @@ pub(crate) fn times(queue: &Queue) -> Vec<u32> {
 mod tests {
     use bson::{Timestamp, doc, rawdoc};
     use futures_util::FutureExt;
-    use shared::{event_json::JsonMode, matcher::Matcher};
+    use shared::{event_json::JsonMode, following::Asked, matcher::Matcher};
     use tokio::io::AsyncReadExt;
 
     use super::*;
@@ -547,7 +550,7 @@ mod tests {
     fn a_failure_is_for_those_who_want_the_event_and_waits_without_it() {
         let wanted = |tenant: &str| {
             let matcher = Matcher::compile(&doc! { "fullDocument.tenant": tenant }).expect("a filter");
-            Some(Wanted { key: tenant.as_bytes().into(), matcher })
+            Some(Wanted { key: tenant.as_bytes().into(), asked: Asked::Filter(matcher) })
         };
         let of = rawdoc! { "fullDocument": { "tenant": "a", "body": "x".repeat(5_000) } };
         let position = Position::before(Timestamp { time: 1, increment: 0 });

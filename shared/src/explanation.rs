@@ -9,7 +9,7 @@ use crate::{
     definition::{Binding, StreamOptions},
     matcher::{Lookup, Matcher},
     planner::{Origin, Own, Plan},
-    visibility::{Screened, Visibility},
+    visibility::{Judge, Screened, Visibility},
 };
 
 /// The parts of a [`Following`](crate::following::Following), with where each comes from. Its text has a line for each part.
@@ -20,15 +20,39 @@ pub struct Explanation {
     mongodb: Vec<(Origin, Document)>,
     node: Vec<(Origin, Document)>,
     lookup: Option<Lookup>,
+    /// Whether the lookup is of documents, as they were and as they are.
+    images: bool,
 }
 
 impl Explanation {
     /// For a binding behind a visibility. `images`: whether the collection records pre- and post-images.
     pub fn new(binding: &Binding, visibility: &Visibility, images: bool) -> Self {
         let alone = Screened::new(binding, visibility, images);
+        if let Some(judge) = alone.judge() {
+            return Self::judged(&alone, judge, binding, visibility);
+        }
         match alone.plan(binding, visibility) {
             Ok(plan) => Self::shared(&alone.shared(&plan), &plan),
-            Err(own) => Self::alone(&alone, binding, visibility, own),
+            Err(own) => Self::alone(&alone, binding, own),
+        }
+    }
+
+    fn judged(screened: &Screened, judge: &Judge, binding: &Binding, visibility: &Visibility) -> Self {
+        let permission = [
+            ("readFilter", visibility.read_filter().cloned()),
+            ("projectResponse", Some(visibility.projection().document())),
+        ];
+        let permission = permission.into_iter().filter_map(|(name, part)| {
+            let part = part.filter(|part| !part.is_empty())?;
+            Some((Origin::Permission, doc! { name: part }))
+        });
+        Self {
+            own: None,
+            options: screened.options(),
+            mongodb: ahead(screened, Origin::Images).collect(),
+            node: permission.chain(declared(binding)).collect(),
+            lookup: Some(judge.concern().lookup()),
+            images: true,
         }
     }
 
@@ -42,27 +66,14 @@ impl Explanation {
                 .collect(),
             node: node.chain(plan.residual().stages().iter().cloned()).collect(),
             lookup: plan.matcher().map(Matcher::lookup),
+            images: false,
         }
     }
 
-    fn alone(screened: &Screened, binding: &Binding, visibility: &Visibility, own: Own) -> Self {
-        let stages = binding.stages().map(|(index, resolved)| (Origin::Stage(index), resolved.stage));
-        let (mut mongodb, mut node) = (Vec::new(), Vec::new());
-        if screened.judge().is_some() {
-            mongodb.extend(ahead(screened, Origin::Images));
-            let permission = [
-                ("readFilter", visibility.read_filter().cloned()),
-                ("projectResponse", Some(visibility.projection().document())),
-            ];
-            for (name, part) in permission {
-                let part = part.filter(|part| !part.is_empty());
-                node.extend(part.map(|part| (Origin::Permission, doc! { name: part })));
-            }
-            node.extend(stages);
-        } else {
-            mongodb.extend(ahead(screened, Origin::Permission).chain(stages));
-        }
-        Self { own: Some(own), options: screened.options(), mongodb, node, lookup: None }
+    fn alone(screened: &Screened, binding: &Binding, own: Own) -> Self {
+        let mongodb = ahead(screened, Origin::Permission).chain(declared(binding)).collect();
+        let options = screened.options();
+        Self { own: Some(own), options, mongodb, node: Vec::new(), lookup: None, images: false }
     }
 
     /// Why the cursor is for this binding alone, if it is.
@@ -74,6 +85,10 @@ impl Explanation {
     pub fn lookup(&self) -> Option<&Lookup> {
         self.lookup.as_ref()
     }
+}
+
+fn declared(binding: &Binding) -> impl Iterator<Item = (Origin, Document)> {
+    binding.stages().map(|(index, resolved)| (Origin::Stage(index), resolved.stage))
 }
 
 fn ahead(screened: &Screened, origin: Origin) -> impl Iterator<Item = (Origin, Document)> {
@@ -100,6 +115,7 @@ impl fmt::Display for Explanation {
             write!(f, "\nnode     {origin}: {filter}")?;
         }
         match &self.lookup {
+            Some(lookup) if self.images => write!(f, "\nindex    of a document's images: {lookup}"),
             Some(lookup) => write!(f, "\nindex    {lookup}"),
             None => Ok(()),
         }
@@ -241,18 +257,24 @@ mod tests {
         let mut stream = stages(bson!([{"$match": {"fullDocument.name": {"$var": "n"}}}]));
         stream.insert("fullDocumentBeforeChange", "whenAvailable");
         let lines = told(stream, &doc! { "tenant": "a" }, &doc! { "salary": 0 }, true);
+        assert_eq!(lines[0], "cursor   one, shared by all for whom MongoDB evaluates the same");
         assert_eq!(
-            lines[0],
-            "cursor   one for each binding, because of images: pre- and post-images, which are judged for each caller"
-        );
-        assert!(lines[2].starts_with(r#"mongodb  images: { "$match": { "$or": ["#), "{}", lines[2]);
-        assert_eq!(
-            lines[3..],
+            lines[2..],
             [
+                "mongodb  no stage",
                 r#"node     permission: { "readFilter": { "tenant": "a" } }"#,
                 r#"node     permission: { "projectResponse": { "salary": 0 } }"#,
                 r#"node     stages[0]: { "$match": { "fullDocument.name": "ada" } }"#,
+                "index    of a document's images: hash of name or hash of tenant, whichever leads to fewer",
             ]
+        );
+        // What is the same for all is for MongoDB to ask, of both sides.
+        let mut stream = stages(bson!([{"$match": {"fullDocument.name": "ada"}}]));
+        stream.insert("fullDocumentBeforeChange", "whenAvailable");
+        let lines = told(stream, &doc! { "tenant": "a" }, &doc! {}, true);
+        assert!(lines[2].starts_with(r#"mongodb  images: { "$match": { "$or": ["#), "{}", lines[2]);
+        assert!(
+            lines[2].contains(r#""fullDocumentBeforeChange.name": "ada""#) && !lines[2].contains("tenant")
         );
     }
 }

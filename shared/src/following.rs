@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use bson::doc;
+use bson::{Document, doc};
 
 use crate::{
     definition::Binding,
     matcher::Matcher,
     planner::Own,
-    visibility::{Screened, Visibility},
+    visibility::{Judge, Screened, Visibility},
 };
 
 /// A caller's part of a source.
@@ -26,8 +26,17 @@ pub struct Following {
 pub struct Wanted {
     /// Equal for equal wishes.
     pub key: Arc<[u8]>,
-    /// What an event must match.
-    pub matcher: Matcher,
+    /// What decides.
+    pub asked: Asked,
+}
+
+/// What decides which events are for a caller.
+#[derive(Clone, Debug)]
+pub enum Asked {
+    /// An event must match it.
+    Filter(Matcher),
+    /// The events carry the pre- and post-images: it says what is told of them.
+    Judge(Arc<Judge>),
 }
 
 impl Following {
@@ -35,6 +44,19 @@ impl Following {
     pub fn new(binding: &Binding, visibility: &Visibility, images: bool) -> Self {
         let alone = Screened::new(binding, visibility, images);
         let key = key(&[binding.as_bytes(), visibility.as_bytes(), &[u8::from(images)]]);
+        if let Some(judge) = alone.judge() {
+            let source = alone.with_images();
+            let stages = doc! {
+                "images": source.ahead().to_vec(),
+                "options": source.options().to_document(),
+                // What a source does with what nobody can read or compute; which of its documents decide.
+                "filtered": source.is_filtered(),
+                "views": judge.has_view(),
+            };
+            let wanted = Wanted { key: Arc::clone(&key), asked: Asked::Judge(Arc::clone(judge)) };
+            let (source, source_key) = (Arc::new(source), source_key(&stages, &key));
+            return Self { key, source, source_key, wanted: Some(wanted), own: None };
+        }
         let plan = match alone.plan(binding, visibility) {
             Ok(plan) => plan,
             Err(own) => {
@@ -49,8 +71,9 @@ impl Following {
             "options": shared.options().to_document(),
             "residual": shared.residual().stages().iter().map(|(_, stage)| stage.clone()).collect::<Vec<_>>(),
         };
-        let source_key = stages.to_vec().map_or_else(|_| Arc::clone(&key), Arc::from);
-        let wanted = plan.matcher().map(|matcher| Wanted { key: Arc::clone(&key), matcher: matcher.clone() });
+        let source_key = source_key(&stages, &key);
+        let asked = plan.matcher().map(|matcher| Asked::Filter(matcher.clone()));
+        let wanted = asked.map(|asked| Wanted { key: Arc::clone(&key), asked });
         Self { key, source: Arc::new(shared), source_key, wanted, own: None }
     }
 
@@ -80,6 +103,11 @@ impl Following {
     }
 }
 
+/// What MongoDB is asked, as bytes; `alone` where it is no BSON, which no stage is that was checked.
+fn source_key(asked: &Document, alone: &Arc<[u8]>) -> Arc<[u8]> {
+    asked.to_vec().map_or_else(|_| Arc::clone(alone), Arc::from)
+}
+
 /// Texts of different parts never give one key: each is preceded by its length.
 fn key(parts: &[&[u8]]) -> Arc<[u8]> {
     let mut key = Vec::new();
@@ -92,7 +120,7 @@ fn key(parts: &[&[u8]]) -> Arc<[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use bson::{Bson, DateTime, Document, RawDocumentBuf, bson};
+    use bson::{Bson, DateTime, RawDocumentBuf, bson};
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -121,7 +149,10 @@ mod tests {
     fn is_for(following: &Following, document: Document) -> bool {
         let event =
             RawDocumentBuf::try_from(&doc! { "operationType": "insert", "fullDocument": document }).unwrap();
-        following.wanted().is_none_or(|wanted| wanted.matcher.matches(&event))
+        following.wanted().is_none_or(|wanted| match &wanted.asked {
+            Asked::Filter(matcher) => matcher.matches(&event),
+            Asked::Judge(_) => panic!("no images are recorded"),
+        })
     }
 
     #[test]

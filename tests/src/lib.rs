@@ -21,6 +21,7 @@
 //! `cargo xtask test` starts what the tests share, and tells them by the environment where it is; without it, each test
 //! program starts its own. Tests that kill and restart start their own parts from the crate `parts`.
 
+pub mod at_rest;
 pub mod database;
 pub mod event_source;
 pub mod figures;

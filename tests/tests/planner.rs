@@ -9,7 +9,7 @@
 use bson::{Bson, DateTime, Document, RawDocumentBuf, Timestamp, bson, doc};
 use mongodb::{Collection, Database};
 use shared::definition::{Binding, Definitions};
-use shared::following::Following;
+use shared::following::{Asked, Following};
 use shared::matcher::Matcher;
 use shared::name::StreamName;
 use shared::planner::{Plan, Residual};
@@ -210,7 +210,10 @@ async fn a_plan_brings_the_events_of_a_cursor_of_its_own() {
                     followings.own += 1;
                 } else {
                     let alone = stages(&Screened::new(&binding, &visibility, false));
-                    let matcher = following.wanted().map(|wanted| &wanted.matcher);
+                    let matcher = following.wanted().map(|wanted| match &wanted.asked {
+                        Asked::Filter(matcher) => matcher,
+                        Asked::Judge(_) => unreachable!("no images are recorded"),
+                    });
                     let source = following.source();
                     at_rest
                         .compare(&mut followings, &alone, &stages(source), matcher, source.residual())

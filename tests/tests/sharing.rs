@@ -22,7 +22,11 @@ const MINE: &str = r#"{"streams": [
         {"$project": {"fullDocument.k": 1, "fullDocument.list.shown": 1, "operationType": 1}}
     ]},
     {"uri": "required", "fullDocument": "required", "stages": []},
-    {"uri": "all", "stages": []}
+    {"uri": "all", "stages": []},
+    {"uri": "in-room", "fullDocumentBeforeChange": "whenAvailable", "stages": [
+        {"$match": {"fullDocument.room": {"$var": "n"}}}
+    ]},
+    {"uri": "before", "fullDocumentBeforeChange": "whenAvailable", "stages": []}
 ]}"#;
 
 async fn declared(front: Front) -> Database {
@@ -387,7 +391,124 @@ async fn permissions_that_show_each_its_own_share_a_cursor_too(front: Front) {
     }
 }
 
+/// A collection that records images, with these documents moved from one owner to the next: who they are goes by this field.
+async fn with_images(front: Front) -> Database {
+    let database = front.database().await;
+    let recording = bson::doc! { "create": "log", "changeStreamPreAndPostImages": { "enabled": true } };
+    database.mongo.run_command(recording).await.expect("the collection");
+    database.put("log", MINE).await;
+    database
+}
+
+/// Documents that are written, handed on, and deleted; `owner` is the field that says whose they are.
+async fn hand_on(database: &Database, owner: &str, owners: &[String]) {
+    let log = database.mongo.collection::<bson::Document>("log");
+    for (k, (from, to)) in (0_i32..).zip(owners.iter().zip(owners.iter().cycle().skip(1))) {
+        let key = bson::doc! { "_id": k };
+        let mut document = key.clone();
+        document.extend(bson::doc! { owner: from, "k": k });
+        log.insert_one(document).await.expect("MongoDB takes it");
+        log.update_one(key.clone(), bson::doc! { "$set": { "x": 1 } }).await.expect("the update");
+        log.update_one(key.clone(), bson::doc! { "$set": { owner: to } }).await.expect("it is handed on");
+        log.delete_one(key).await.expect("the delete");
+    }
+}
+
+/// What comes next but for notices: its type, which document it is of, and whether anything is told of what was before.
+async fn told_of(socket: &mut WebSocket) -> (String, i64, bool) {
+    loop {
+        let message: Value = serde_json::from_str(&soon("a message", socket.text()).await).expect("JSON");
+        let kind = message["type"].as_str().expect("a type");
+        let key = if kind == "leave" { &message["documentKey"] } else { &message["event"]["documentKey"] };
+        if !matches!(kind, "ready" | "keepalive") {
+            let before = message["event"].get("fullDocumentBeforeChange").is_some_and(Value::is_object);
+            return (kind.to_owned(), key["_id"].as_i64().expect("a number"), before);
+        }
+    }
+}
+
+/// What the owner of this number is told of the documents that it had at first, and those that it was handed.
+fn of_owner(number: i64, owners: i64) -> Vec<(String, i64, bool)> {
+    let told = |kind: &str, k, before| (kind.to_owned(), k, before);
+    let first = vec![told("event", number, false), told("event", number, true), told("leave", number, false)];
+    let before = (number + owners - 1) % owners;
+    let handed = vec![told("enter", before, false), told("leave", before, false)];
+    // Documents are handed on one after the other.
+    if number < before { [first, handed].concat() } else { [handed, first].concat() }
+}
+
+const OWNERS: usize = 20;
+
+/// Each is told of all that is its own, by one cursor, and so is who comes back.
+async fn each_owner_is_told_of_its_own(
+    database: &Database,
+    owner: &str,
+    deletes: bool,
+    follow: impl AsyncFn(&str, &str, &str) -> WebSocket,
+) {
+    let owners: Vec<String> = (0..OWNERS).map(|number| format!("owner-{number}")).collect();
+    let (mut typed, mut plain) = (Vec::new(), Vec::new());
+    for name in &owners {
+        typed.push(follow(name, "tailrace.v1.json", "").await);
+        plain.push(follow(name, "tailrace.plain", "").await);
+    }
+    has_cursors(database, 1).await;
+    let ready: Value = serde_json::from_str(&typed[0].text().await).expect("JSON");
+    let start = ready["position"].as_str().expect("a position");
+    hand_on(database, owner, &owners).await;
+    let count = i64::try_from(OWNERS).expect("few");
+    for (number, (typed, plain)) in (0..).zip(typed.iter_mut().zip(&mut plain)) {
+        for expected in of_owner(number, count) {
+            assert_eq!(told_of(typed).await, expected, "owner {number}");
+        }
+        // It has no word for what only moves away. A delete is told where no stage asks for a field of the document.
+        for (kind, k, _) in of_owner(number, count) {
+            let is_deleted = kind == "leave" && k != number;
+            if kind != "leave" || is_deleted && deletes {
+                let event = soon("an event", plain.event()).await;
+                assert_eq!(event["documentKey"]["_id"], k, "owner {number}");
+                assert_eq!(event["operationType"] == "delete", is_deleted, "owner {number}");
+            }
+        }
+    }
+    for number in [0, 7] {
+        let name = &owners[usize::try_from(number).expect("small")];
+        let mut again = follow(name, "tailrace.v1.json", start).await;
+        for expected in of_owner(number, count) {
+            assert_eq!(told_of(&mut again).await, expected, "owner {number}, who comes back");
+        }
+    }
+    has_cursors(database, 1).await;
+}
+
+fn behind(start: &str) -> String {
+    if start.is_empty() { String::new() } else { format!("resumeAfter={start}") }
+}
+
+async fn bindings_share_a_cursor_though_it_brings_images_that_are_judged_for_each(front: Front) {
+    let database = with_images(front).await;
+    let follow = async |name: &str, form: &str, start: &str| {
+        let address = format!("log/_streams/in-room?avars={{%22n%22:%22{name}%22}}&{}", behind(start));
+        let request = Request::get(database.path(&address)).header("sec-websocket-protocol", form);
+        WebSocket::open(&database.server, request)
+            .await
+            .unwrap_or_else(|refused| panic!("{}", refused.text()))
+    };
+    each_owner_is_told_of_its_own(&database, "room", false, follow).await;
+}
+
+async fn permissions_share_a_cursor_though_it_brings_images_that_are_judged_for_each(front: Front) {
+    let database = with_images(front).await;
+    let tenants = tenants(&database, front).await;
+    let follow = async |name: &str, form: &str, start: &str| {
+        tenants(name, form, &format!("before?{}", behind(start))).await
+    };
+    each_owner_is_told_of_its_own(&database, "tenant", true, follow).await;
+}
+
 both_fronts!(
+    bindings_share_a_cursor_though_it_brings_images_that_are_judged_for_each,
+    permissions_share_a_cursor_though_it_brings_images_that_are_judged_for_each,
     a_hundred_bindings_share_one_cursor_and_each_gets_its_own_events_in_order,
     values_are_compared_as_mongodb_does_and_ranges_too,
     who_comes_back_gets_its_own_of_what_it_missed,

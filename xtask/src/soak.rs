@@ -1,7 +1,7 @@
 //! `cargo xtask soak`: the runs under faults, with as many clients and for as long as has been promised, and random filters
 //! in the number that has been.
 //!
-//! They are tests like the others (`tests/tests/{faults,snapshot,matcher,planner,tenants,chromium}.rs`), which
+//! They are tests like the others (`tests/tests/{faults,snapshot,matcher,planner,images,tenants,chromium}.rs`), which
 //! `cargo xtask test` runs with less of everything.
 
 use std::process::{Command, ExitCode};
@@ -29,7 +29,7 @@ struct Group {
 const GROUPS: [Group; 2] = [
     Group {
         name: "soak",
-        files: &["faults", "snapshot", "matcher", "planner", "tenants"],
+        files: &["faults", "snapshot", "matcher", "planner", "images", "tenants"],
         at_once: "--test-threads=1",
     },
     // A browser mostly waits.

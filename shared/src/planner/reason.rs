@@ -79,8 +79,6 @@ pub enum Reason {
         /// The stage's operator.
         operator: String,
     },
-    /// Both images of a change are judged, by the values and the filter of one caller.
-    Judged,
     /// A `readFilter`, and events that do not show the document that it asks about: `fullDocument` is `off`.
     FilterOfUnseen,
 }
@@ -110,7 +108,6 @@ impl fmt::Display for Reason {
             Self::MayFail { operator } => {
                 write!(f, "{operator} may fail on events that a $match with a variable keeps away")
             }
-            Self::Judged => f.write_str("pre- and post-images, which are judged for each caller"),
             Self::FilterOfUnseen => f.write_str("a filter of documents that the events do not show"),
         }
     }
@@ -147,7 +144,6 @@ mod tests {
                 Reason::MayFail { operator: operator() },
                 "$set may fail on events that a $match with a variable keeps away",
             ),
-            (Reason::Judged, "pre- and post-images, which are judged for each caller"),
             (
                 Reason::Dropped { path: vec!["a".to_owned(), "b".to_owned()] },
                 "the $match reads a.b, which a projection before it drops",
@@ -164,8 +160,8 @@ mod tests {
         ] {
             assert_eq!(reason.to_string(), text);
         }
-        let own = Own { origin: Origin::Stage(2), reason: Reason::Judged };
-        assert!(own.to_string().starts_with("stages[2]: pre- and post-images"));
+        let own = Own { origin: Origin::Stage(2), reason: Reason::Computes { operator: operator() } };
+        assert_eq!(own.to_string(), "stages[2]: $set behind a $match with a variable");
         assert_eq!(
             [Origin::Permission, Origin::Images].map(|origin| origin.to_string()),
             ["permission", "images"]

@@ -35,6 +35,8 @@ pub enum Verdict {
 /// A visibility and the stages of a definition, compiled. It judges events that carry the pre- and post-images.
 #[derive(Clone, Debug)]
 pub struct Judge {
+    /// What a document must match, as it is, on one side of a change of which anything is told.
+    concern: Matcher,
     /// The filter of the visibility, on documents as they are.
     visible: Option<Matcher>,
     /// What the definition asks of the document, on documents as they are seen.
@@ -57,8 +59,10 @@ struct Side<'a> {
 }
 
 impl Judge {
-    /// `wanted` and `of_event` are the two parts of the filters `declared`.
+    /// `wanted` and `of_event` are the two parts of the filters `declared`; `concern` must hold for a document, as it is, on
+    /// one side of a change of which anything is told, if [`Self::decisive`] gives one.
     pub(super) fn compile(
+        concern: &[Document],
         read_filter: Option<&Document>,
         wanted: &[Document],
         of_event: &[Document],
@@ -71,6 +75,7 @@ impl Judge {
             filters => Matcher::compile(&doc! { "$and": filters }),
         };
         Ok(Self {
+            concern: all(concern)?,
             visible: read_filter.map(Matcher::compile).transpose()?,
             wanted: if wanted.is_empty() { None } else { Some(all(wanted)?) },
             of_event: all(of_event)?,
@@ -78,6 +83,32 @@ impl Judge {
             projection: projection.clone(),
             options,
         })
+    }
+
+    /// What one of the [`Self::decisive`] documents must match, or nothing is told of the change.
+    pub fn concern(&self) -> &Matcher {
+        &self.concern
+    }
+
+    /// Whether anything is hidden from whom it judges for by a filter.
+    pub fn is_filtered(&self) -> bool {
+        self.visible.is_some()
+    }
+
+    /// The documents of an event that decide, whom it concerns; `None` where it may concern everybody. It is the same for all
+    /// judges of a definition that agree in [`Self::has_view`].
+    pub fn decisive<'a>(&self, event: &'a RawDocument) -> Option<[Option<&'a RawDocument>; 2]> {
+        let document = |member| event.get_document(member).ok();
+        let (before, after) = (document("fullDocumentBeforeChange"), document("fullDocument"));
+        let kind = event.get_str("operationType").ok()?;
+        match (kind, before, after) {
+            ("insert", _, Some(_)) => Some([after, None]),
+            // Nothing is asked of what was before.
+            ("update" | "replace", _, Some(_)) if !self.has_view() => Some([after, None]),
+            ("update" | "replace", Some(_), Some(_)) => Some([after, before]),
+            ("delete", Some(_), _) if self.has_view() => Some([before, None]),
+            _ => None,
+        }
     }
 
     /// Judges an event as MongoDB sent it.
@@ -114,7 +145,8 @@ impl Judge {
         }
     }
 
-    fn has_view(&self) -> bool {
+    /// Whether documents come into view and go out of it.
+    pub fn has_view(&self) -> bool {
         self.visible.is_some() || self.wanted.is_some()
     }
 

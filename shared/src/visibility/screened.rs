@@ -2,8 +2,8 @@
 //!
 //! The visibility comes before the definition's stages, so that no stage can copy out what is hidden.
 //!
-//! - Where the collection records pre- and post-images, and the definition has `$match` stages alone, MongoDB sends what
-//!   touches the view on either side, whole, and a [`Judge`] decides exactly.
+//! - Where the collection records pre- and post-images, and the definition has `$match` stages alone, MongoDB sends the
+//!   changes whole, and a [`Judge`] decides exactly, for each caller.
 //! - Else MongoDB evaluates it all. With a filter an event passes by its document after the change; what was before is not
 //!   known, so nothing is told of it: no `updateDescription`, no pre-image, no delete.
 
@@ -14,7 +14,6 @@ use bson::{Document, doc};
 use super::{
     Visibility,
     judge::{self, Judge},
-    projection::Projection,
     stages,
 };
 use crate::{
@@ -31,14 +30,25 @@ pub struct Screened {
     options: StreamOptions,
     ahead: Vec<Document>,
     declared: Vec<Document>,
-    judge: Option<Judge>,
+    judge: Option<Arc<Judge>>,
     residual: Arc<Residual>,
     anybodys: bool,
     filtered: bool,
     /// How many of the stages ahead a plan has to place: the filter, and behind it the projection of documents, which may hide
     /// what the filter reads. The others change nothing that these two read.
     to_place: usize,
-    asks_each: bool,
+    decides: Decides,
+}
+
+/// Who decides which events are for a caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decides {
+    /// MongoDB does: all that it sends are.
+    MongoDb,
+    /// A filter, which each caller has.
+    Filter,
+    /// A judge, by the images that come with the events.
+    Judge,
 }
 
 impl Screened {
@@ -75,7 +85,7 @@ impl Screened {
             anybodys: anybodys(binding, visibility),
             filtered: visibility.read_filter().is_some(),
             to_place: to_place(visibility),
-            asks_each: false,
+            decides: Decides::MongoDb,
         }
     }
 
@@ -92,39 +102,44 @@ impl Screened {
             wanted.extend(on_document);
             of_event.extend(others);
         }
+        let options = binding.options();
+        // On hidden fields the judge sees less than there is.
+        let is_shown = |condition: &Document| projection.shows_fields(condition);
+        let mut concern: Vec<Document> = wanted.iter().filter(|&it| is_shown(it)).cloned().collect();
+        let mut for_all: Vec<Document> = without_values(binding).filter(is_shown).collect();
         // What a definition wants is a view to its clients where it asks for what was before.
-        if filter.is_none() && binding.options().full_document_before_change == Before::Off {
+        if filter.is_none() && options.full_document_before_change == Before::Off {
             wanted.clear();
+            for_all.clear();
+            if options.full_document == FullDocument::Off {
+                concern.clear();
+            }
         }
         if filter.is_none() && projection.is_everything() && wanted.is_empty() {
             return None;
         }
+        concern.extend(filter.cloned());
         let judge =
-            Judge::compile(filter, &wanted, &of_event, &declared, projection, binding.options()).ok()?;
-        let options = StreamOptions {
-            full_document: FullDocument::WhenAvailable,
-            full_document_before_change: Before::WhenAvailable,
-        };
-        let ahead = touching(filter, &wanted, projection).into_iter().collect();
+            Judge::compile(&concern, filter, &wanted, &of_event, &declared, projection, options).ok()?;
         Some(Self {
-            options,
-            ahead,
+            options: StreamOptions {
+                full_document: FullDocument::WhenAvailable,
+                full_document_before_change: Before::WhenAvailable,
+            },
+            ahead: touching(&for_all, filter.is_some()).into_iter().collect(),
             declared: Vec::new(),
-            judge: Some(judge),
+            judge: Some(Arc::new(judge)),
             residual: Arc::default(),
             anybodys: anybodys(binding, visibility),
             filtered: visibility.read_filter().is_some(),
             to_place: to_place(visibility),
-            asks_each: false,
+            decides: Decides::MongoDb,
         })
     }
 
     /// The plan by which callers with other values and filters can share a cursor; or why they cannot.
     pub(crate) fn plan(&self, binding: &Binding, visibility: &Visibility) -> Result<Plan, Own> {
         let own = |origin, reason| Err(Own { origin, reason });
-        if self.judge.is_some() {
-            return own(Origin::Images, Reason::Judged);
-        }
         let filter = visibility.read_filter();
         if filter.is_some() && binding.options().full_document == FullDocument::Off {
             return own(Origin::Permission, Reason::FilterOfUnseen);
@@ -141,7 +156,13 @@ impl Screened {
         let ahead = self.ahead[self.to_place..].to_vec();
         let declared = plan.source().pipeline().to_vec();
         let residual = Arc::new(plan.residual().clone());
-        Self { ahead, declared, residual, asks_each: plan.matcher().is_some(), ..self.clone() }
+        let decides = if plan.matcher().is_some() { Decides::Filter } else { Decides::MongoDb };
+        Self { ahead, declared, residual, decides, ..self.clone() }
+    }
+
+    /// What the cursor brings that is shared by all whom a judge decides for: changes with both of their images.
+    pub(crate) fn with_images(&self) -> Self {
+        Self { judge: None, decides: Decides::Judge, ..self.clone() }
     }
 
     /// Which documents MongoDB adds to the events.
@@ -160,9 +181,14 @@ impl Screened {
         StreamOptions { full_document, ..self.options }
     }
 
+    /// Whether the events carry images that no caller is told of before a judge has decided what of them.
+    pub fn hands_out_images(&self) -> bool {
+        self.decides == Decides::Judge
+    }
+
     /// Whether callers are asked one by one which of the events are for them; [`Self::ahead`] has none of their filters then.
     pub fn asks_each(&self) -> bool {
-        self.asks_each
+        self.decides != Decides::MongoDb
     }
 
     /// Whether there are documents that callers may not see.
@@ -190,8 +216,8 @@ impl Screened {
         self.anybodys
     }
 
-    /// What judges the events that MongoDB sends, where they come as they are.
-    pub fn judge(&self) -> Option<&Judge> {
+    /// What decides for this caller, where the events come with their images.
+    pub fn judge(&self) -> Option<&Arc<Judge>> {
         self.judge.as_ref()
     }
 }
@@ -208,11 +234,19 @@ fn anybodys(binding: &Binding, visibility: &Visibility) -> bool {
     binding.values().is_empty() && visibility.read_filter().is_none()
 }
 
-/// What may touch the view on either side: no more than what is judged later need pass, and no less.
-fn touching(filter: Option<&Document>, wanted: &[Document], projection: &Projection) -> Option<Document> {
-    let mut view: Vec<Document> = filter.cloned().into_iter().collect();
-    // On hidden fields the judge sees less than MongoDB would.
-    view.extend(wanted.iter().filter(|condition| projection.shows_fields(condition)).cloned());
+/// What the `$match` stages of a definition ask of documents where no value of a caller's stands.
+fn without_values(binding: &Binding) -> impl Iterator<Item = Document> {
+    binding.stages().flat_map(|(_, resolved)| {
+        let filter = resolved.stage.get_document("$match").into_iter().flatten();
+        let fixed = filter.filter(|(key, _)| !resolved.varying.contains(key));
+        let fixed = fixed.map(|(key, value)| (key.clone(), value.clone())).collect();
+        judge::split(&fixed).0
+    })
+}
+
+/// What may touch this view on either side: no less than what is judged later need pass. `filtered`: of the collection itself
+/// nothing is told.
+fn touching(view: &[Document], filtered: bool) -> Option<Document> {
     if view.is_empty() {
         return None;
     }
@@ -225,7 +259,7 @@ fn touching(filter: Option<&Document>, wanted: &[Document], projection: &Project
         without(&["update", "replace", "delete"], "fullDocumentBeforeChange"),
         without(&["update"], "fullDocument"),
     ];
-    if filter.is_none() {
+    if !filtered {
         either.push(doc! { "operationType": { "$nin": ON_DOCUMENTS.as_slice() } });
     }
     Some(doc! { "$match": { "$or": either } })

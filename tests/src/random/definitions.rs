@@ -34,6 +34,12 @@ impl Random {
         (filter, paths.into_iter().map(|path| (path.to_owned(), shows.into())).collect())
     }
 
+    /// Which images of a document a definition asks for.
+    pub fn images_wanted(&mut self) -> Document {
+        let before = self.pick(&["off", "whenAvailable"]);
+        doc! { "fullDocument": self.pick(&["updateLookup", "whenAvailable", "off"]), "fullDocumentBeforeChange": before }
+    }
+
     fn view(&mut self, documents: &[Document]) -> Document {
         below(&self.filter(documents), "fullDocument")
     }

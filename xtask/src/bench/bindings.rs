@@ -41,6 +41,9 @@ pub(super) struct Options {
     /// How long a round takes.
     #[arg(long, default_value_t = 6)]
     seconds: u64,
+    /// With collections that record pre- and post-images, by which it is decided what each client is told.
+    #[arg(long)]
+    images: bool,
 }
 
 /// Clients of one collection, and who writes there.
@@ -51,12 +54,16 @@ struct Way {
 
 /// Measures in rounds that alternate.
 pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
-    let Options { bindings, rate, rounds, seconds } = options;
+    let Options { bindings, rate, rounds, seconds, images } = options;
     let program = generator::build()?;
     let (url, mongodb) = (server.backend.url(), server.set.uri());
     let way = async |collection: &str, bindings: u32| -> Result<Way> {
-        let metadata =
-            r#"{"streams": [{"uri": "mine", "stages": [{"$match": {"fullDocument.name": {"$var": "n"}}}]}]}"#;
+        let before = if images { "whenAvailable" } else { "off" };
+        let stages = json!([{ "$match": { "fullDocument.name": { "$var": "n" } } }]);
+        let stream = json!({ "uri": "mine", "fullDocumentBeforeChange": before, "stages": stages });
+        let metadata = json!({ "streams": [stream] }).to_string();
+        let recording = doc! { "create": collection, "changeStreamPreAndPostImages": { "enabled": images } };
+        Client::with_uri_str(&mongodb).await?.database("bench").run_command(recording).await?;
         let address = format!("/bench/{collection}");
         let put = Request::new(Method::PUT, address.as_str()).json(metadata).send(&url).await?;
         ensure!(put.status.is_success(), "PUT {address}: {} {}", put.status, put.text());
@@ -107,10 +114,11 @@ pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
         "bindings: {cursors} cursor(s) for {bindings}; p99 ×{p99:.2} (at most ×{SLOWER}), MongoDB's processor time ×{mongodb:.2} (at most ×{DEARER})"
     );
     let report = Report {
-        name: "bindings",
+        name: if images { "bindings-images" } else { "bindings" },
         method: format!(
             "{bindings} WebSockets with a value each, and one with one, of the same definition over two collections; {rate} inserts a \
-             second into the one or the other, each for one client; {rounds} rounds of {seconds} s each way, in turn."
+             second into the one or the other, each for one client; {rounds} rounds of {seconds} s each way, in turn.{}",
+            if images { " The collections record pre- and post-images." } else { "" }
         ),
         series: &series,
         figures: &["p50_ms", "p99_ms", "mongodb_cpu_seconds"],
