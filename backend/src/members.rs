@@ -126,12 +126,12 @@ impl Members {
         }
     }
 
-    /// One of those who judge, if any do: then all of a source do.
+    /// One of those who judge. Either all of a source do, or none.
     fn judge(&self) -> Option<&Judge> {
-        self.some.values().find_map(|alike| match &alike.asked {
-            Asked::Judge(judge) => Some(&**judge),
+        match &self.some.values().next()?.asked {
+            Asked::Judge(judge) => Some(judge),
             Asked::Filter(_) => None,
-        })
+        }
     }
 
     /// Asks those whom one of these documents concerns, or else everybody.
