@@ -31,7 +31,7 @@ impl Explanation {
         if let Some(judge) = alone.judge() {
             return Self::judged(&alone, judge, binding, visibility);
         }
-        match alone.plan(binding, visibility) {
+        match alone.plan(binding) {
             Ok(plan) => Self::shared(&alone.shared(&plan), &plan),
             Err(own) => Self::alone(&alone, binding, own),
         }
@@ -244,11 +244,29 @@ mod tests {
                 "node     nothing: every event of the cursor is for the client",
             ]
         );
-        let mut off = stages(bson!([]));
+        let mut off = stages(bson!([{"$match": {"fullDocument.name": {"$var": "n"}}}]));
         off.insert("fullDocument", "off");
         assert_eq!(
             told(off, &doc! { "tenant": "a" }, &doc! {}, false)[0],
-            "cursor   one for each binding, because of permission: a filter of documents that the events do not show"
+            "cursor   one for each binding, because of stages[0]: the $match reads fullDocument.name, which updates do not show"
+        );
+    }
+
+    #[test]
+    fn a_document_that_only_a_permission_needs_is_told_as_what_the_node_drops() {
+        let mut off = stages(bson!([{"$match": {"documentKey._id": {"$var": "n"}}}]));
+        off.insert("fullDocument", "off");
+        assert_eq!(
+            told(off, &doc! { "tenant": "a" }, &doc! {}, false),
+            [
+                "cursor   one, shared by all for whom MongoDB evaluates the same",
+                LOOKUP,
+                r#"mongodb  permission: { "$unset": "updateDescription" }"#,
+                r#"node     permission: { "$and": [{ "fullDocument": { "$type": "object" } }, { "fullDocument.tenant": "a" }] }"#,
+                r#"node     stages[0]: { "documentKey._id": "ada" }"#,
+                r#"node     permission: { "$set": { "fullDocument": { "$cond": [{ "$eq": ["$operationType", "update"] }, "$$REMOVE", "$fullDocument"] } } }"#,
+                "index    hash of fullDocument.tenant or hash of documentKey._id, whichever leads to fewer",
+            ]
         );
     }
 

@@ -57,7 +57,7 @@ impl Following {
             let (source, source_key) = (Arc::new(source), source_key(&stages, &key));
             return Self { key, source, source_key, wanted: Some(wanted), own: None };
         }
-        let plan = match alone.plan(binding, visibility) {
+        let plan = match alone.plan(binding) {
             Ok(plan) => plan,
             Err(own) => {
                 let source_key = Arc::clone(&key);

@@ -12,7 +12,9 @@
 //!   leave alone what the `$match` reads. That is another `$match`, a projection that only keeps or drops fields, or a
 //!   constant or a copy in a field at the top;
 //! - a projection that drops what the `$match` reads stays behind it, for the hub to apply ([`Residual`]). MongoDB drops
-//!   what nobody needs any more; whatever stands behind must read nothing that was dropped, and cannot compute.
+//!   what nobody needs any more; whatever stands behind must read nothing that was dropped, and cannot compute;
+//! - so does what drops the documents of updates, which are looked up for a filter of documents. It is left out where the
+//!   definition lets no update pass, and then it may read the documents of the others.
 //!
 //! For anything else the binding has a source of its own, and the plan says why.
 
@@ -22,6 +24,7 @@ mod reason;
 mod residual;
 #[cfg(test)]
 mod tests;
+mod updates;
 
 use bson::{Bson, Document, doc};
 
@@ -36,6 +39,7 @@ pub use self::{
 use crate::{
     definition::{Binding, Resolved},
     matcher::{Matcher, Read},
+    visibility::without_documents_of_updates,
 };
 
 /// How the events of one binding come about.
@@ -133,19 +137,28 @@ struct Split {
     /// Where each of these stages comes from.
     origins: Vec<Origin>,
     filters: Vec<Evaluated>,
-    /// What the filters read.
+    /// What is read by the filters, and by the residual to know updates.
     reads: Vec<Read>,
     residual: Residual,
+    /// Whether the drop of the documents of updates is left out, since none passes.
+    leaves_out_drop: bool,
 }
 
 impl Split {
     fn of(stages: &[(Origin, Resolved)]) -> Result<Self, Own> {
         let mut split = Self::default();
         let is_fixed = stages.iter().all(|(_, resolved)| resolved.varying.is_empty());
-        for (origin, Resolved { stage, varying }) in stages {
+        for (index, (origin, Resolved { stage, varying })) in stages.iter().enumerate() {
             let Some((operator, argument)) = stage.iter().next() else { continue };
             let taken = if is_fixed {
                 split.leave(*origin, stage.clone());
+                Ok(())
+            } else if *stage == without_documents_of_updates() {
+                if updates::never_pass(&stages[index + 1..]) {
+                    split.leaves_out_drop = true;
+                } else {
+                    split.drop_of_updates(*origin, stage);
+                }
                 Ok(())
             } else if let Some(impure) = impure(operator, argument) {
                 Err(Reason::Differs(impure.to_owned()))
@@ -173,17 +186,20 @@ impl Split {
         for (key, value) in filter {
             let member = doc! { key: value.clone() };
             // MongoDB 6.0 loses the members of some `$nor`, and refuses what is left: what can be asked here is not asked of it.
+            // Behind the drop it would not have looked into one, so that without the drop none is asked of it.
+            let is_for_mongodb =
+                |member: &Document| Matcher::compile(member).is_err() && !self.leaves_out_drop;
             let is_fixed = !varying.contains(key)
                 && !holds(&member, |key| key == "$regex")
                 && (!holds(&member, |key| key == "$expr") || Matcher::compile(&member).is_ok())
-                && (!holds(&member, |key| key == "$nor") || Matcher::compile(&member).is_err());
+                && (!holds(&member, |key| key == "$nor") || is_for_mongodb(&member));
             if is_fixed { &mut fixed } else { &mut rest }.insert(key, value.clone());
         }
         if !self.residual.is_empty() {
             // It is asked of events on which nothing was dropped yet.
             let reads = Matcher::compile(filter).map_err(Reason::Unsupported)?.reads();
-            if let Some(read) = reads.iter().find(|read| !self.residual.keeps(read)) {
-                return Err(Reason::Dropped { path: read.path().to_vec() });
+            if let Some(reason) = reads.iter().find_map(|read| self.residual.hides(read)) {
+                return Err(reason);
             }
         }
         if !fixed.is_empty() {
@@ -195,6 +211,12 @@ impl Split {
             self.filters.push(Evaluated { origin, filter: rest, matcher });
         }
         Ok(())
+    }
+
+    /// Filters before it read the documents, and none behind it does: those of updates are dropped by the node.
+    fn drop_of_updates(&mut self, origin: Origin, stage: &Document) {
+        self.residual.push_of_updates(origin, stage.clone());
+        self.reads.push(Read::Value(vec![updates::OPERATION.to_owned()]));
     }
 
     /// Any other stage without variables: it runs ahead of the filters that stand before it.
@@ -209,7 +231,7 @@ impl Split {
         match Kept::of(operator, argument) {
             Some(kept) => {
                 let changed = self.reads.iter().find(|read| !kept.keeps(read));
-                if changed.is_some() || !self.residual.is_empty() {
+                if changed.is_some() || !self.residual.may_follow(&kept) {
                     let path = changed.map(|read| read.path().to_vec()).unwrap_or_default();
                     return self.put_behind(origin, stage, kept, path);
                 }
@@ -237,11 +259,13 @@ impl Split {
         let Some(projection) = kept.projection() else {
             return Err(if self.residual.is_empty() {
                 Reason::Changes { operator: operator(), path }
-            } else {
+            } else if self.residual.projects() {
                 Reason::BehindDropped { operator: operator() }
+            } else {
+                Reason::BehindUnshown { operator: operator() }
             });
         };
-        if let Some(reduced) = kept.beside(&self.reads).filter(|_| self.residual.is_empty()) {
+        if let Some(reduced) = kept.beside(&self.reads).filter(|_| !self.residual.projects()) {
             self.leave(origin, reduced);
         }
         self.residual.push(origin, stage.clone(), kept, projection);

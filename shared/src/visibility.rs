@@ -24,6 +24,7 @@ pub use judge::{Judge, Verdict};
 pub use projection::{Projection, Shown};
 pub use screened::Screened;
 pub use stages::of_documents;
+pub(crate) use stages::without_documents_of_updates;
 pub use writing::{merge_into, merge_into_update};
 
 use self::filter::Filter;

@@ -4,11 +4,11 @@
 //! small number of definitions in `cargo xtask test`, the whole number in `cargo xtask soak planner`.
 //!
 //! Each definition is asked twice: by its plan alone, behind filters of events; and as a caller follows it, behind a
-//! permission with `readFilter` and `projectResponse`.
+//! permission with `readFilter` and `projectResponse`, and maybe without the documents of updates (`"fullDocument": "off"`).
 
-use bson::{Bson, DateTime, Document, RawDocumentBuf, Timestamp, bson, doc};
+use bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, Timestamp, bson, doc};
 use mongodb::{Collection, Database};
-use shared::definition::{Binding, Definitions};
+use shared::definition::{Binding, Definitions, FullDocument};
 use shared::following::{Asked, Following};
 use shared::matcher::Matcher;
 use shared::name::StreamName;
@@ -52,10 +52,15 @@ async fn events(
     collection: &Collection<Document>,
     database: &Database,
     since: Timestamp,
+    full_document: FullDocument,
     stages: &[Document],
 ) -> Result<Vec<RawDocumentBuf>, i32> {
-    let mut pipeline =
-        vec![doc! { "$changeStream": { "startAtOperationTime": since, "fullDocument": "updateLookup" } }];
+    let mut change_stream = doc! { "startAtOperationTime": since };
+    // MongoDB spells "none" by leaving the option out.
+    if full_document != FullDocument::Off {
+        change_stream.insert("fullDocument", full_document.as_str());
+    }
+    let mut pipeline = vec![doc! { "$changeStream": change_stream }];
     pipeline.extend(stages.iter().cloned());
     let command =
         doc! { "aggregate": collection.name(), "pipeline": pipeline, "cursor": { "batchSize": 1000 } };
@@ -77,8 +82,9 @@ async fn events(
 }
 
 /// A definition with these stages, bound to a value; none where it is refused.
-fn bind(stages: &[Bson], value: &Bson) -> Option<Binding> {
-    let definitions = Definitions::written(&bson!([{"uri": "s", "stages": stages.to_vec()}])).ok()?;
+fn bind(stages: &[Bson], full_document: &str, value: &Bson) -> Option<Binding> {
+    let stream = bson!([{"uri": "s", "stages": stages.to_vec(), "fullDocument": full_document}]);
+    let definitions = Definitions::written(&stream).ok()?;
     let definition = definitions.get(&StreamName::new("s")?)?.as_ref().ok()?.clone();
     let avars = doc! { "v": value.clone() };
     let client = Variables::parse(
@@ -121,26 +127,47 @@ impl AtRest {
         (Self { collection, database: database.clone(), since }, documents)
     }
 
+    async fn events(
+        &self,
+        full_document: FullDocument,
+        stages: &[Document],
+    ) -> Result<Vec<RawDocumentBuf>, i32> {
+        events(&self.collection, &self.database, self.since, full_document, stages).await
+    }
+
     /// Compares the events of a cursor with all the stages to what is made of those of a shared source that the matcher lets
     /// through.
     async fn compare(
         &self,
         tally: &mut Tally,
+        full_document: FullDocument,
         alone: &[Document],
         source: &[Document],
         matcher: Option<&Matcher>,
         residual: &Residual,
     ) {
-        let own = events(&self.collection, &self.database, self.since, alone).await;
-        let shared: Result<Vec<_>, i32> =
-            events(&self.collection, &self.database, self.since, source).await.map(|mut events| {
-                events.retain(|event| matcher.is_none_or(|matcher| matcher.matches(event)));
-                let told = |event: RawDocumentBuf| residual.apply(&event).expect("BSON").unwrap_or(event);
-                events.into_iter().map(told).collect()
-            });
+        let own = self.events(full_document, alone).await;
+        // No projection is a `$set`.
+        let drops_of_updates = residual.stages().iter().any(|(_, stage)| stage.contains_key("$set"));
+        let mut bare_updates = 0;
+        let shared: Result<Vec<_>, i32> = self.events(full_document, source).await.map(|mut events| {
+            events.retain(|event| matcher.is_none_or(|matcher| matcher.matches(event)));
+            let told = |event: RawDocumentBuf| {
+                let Some(made) = residual.apply(&event).expect("BSON") else { return event };
+                let has_document = |event: &RawDocument| event.get_document("fullDocument").is_ok();
+                let is_update = event.get_str("operationType").is_ok_and(|kind| kind == "update");
+                bare_updates += usize::from(is_update && has_document(&event) && !has_document(&made));
+                made
+            };
+            events.into_iter().map(told).collect()
+        });
         tally.shared += 1;
         tally.with_residual +=
             usize::from(!residual.is_empty() && shared.as_ref().is_ok_and(|events| !events.is_empty()));
+        if drops_of_updates {
+            tally.with_drop += usize::from(shared.as_ref().is_ok_and(|events| !events.is_empty()));
+            tally.bare_updates += bare_updates;
+        }
         tally.events += shared.as_ref().map_or(0, Vec::len);
         tally.failed += usize::from(shared.is_err());
         if own == Err(NOT_OPTIMIZED) {
@@ -156,8 +183,12 @@ impl AtRest {
 struct Tally {
     shared: usize,
     with_residual: usize,
+    /// Those of them that show no documents of updates.
+    with_drop: usize,
     own: usize,
     events: usize,
+    /// Updates whose documents are dropped here.
+    bare_updates: usize,
     failed: usize,
     not_optimized: usize,
     disagreements: Vec<String>,
@@ -165,10 +196,11 @@ struct Tally {
 
 impl Tally {
     fn expect_clean(&self, seed: u64, what: &str) {
-        let Self { shared, with_residual, own, events, failed, not_optimized, disagreements } = self;
+        let Self { shared, with_residual, with_drop, own, events, bare_updates, .. } = self;
+        let Self { failed, not_optimized, disagreements, .. } = self;
         println!(
-            "{what}: {shared} bindings on shared sources, {with_residual} of which see events that are finished here, {own} on their own; {events} events of the shared ones, \
-             {failed} of which fail; {not_optimized} that MongoDB fails to optimize"
+            "{what}: {shared} bindings on shared sources, {with_residual} of which see events that are finished here ({with_drop} no documents of updates), {own} on their own; {events} events of the shared ones, \
+             {bare_updates} of them updates whose documents are dropped here; {failed} of them fail; {not_optimized} that MongoDB fails to optimize"
         );
         assert!(disagreements.is_empty(), "{}={seed}:\n{}", Random::VARIABLE, disagreements.join("\n"));
         assert!(*events > 0, "some bindings should see events");
@@ -191,7 +223,7 @@ async fn a_plan_brings_the_events_of_a_cursor_of_its_own() {
             let (written, value) = random.stages(&documents);
             let view = random.views(&documents);
             let (read_filter, projection) = random.permission(&documents);
-            let Some(binding) = bind(&written, &value) else { continue };
+            let Some(binding) = bind(&written, random.full_document(), &value) else { continue };
             if view.iter().all(|filter| Matcher::compile(filter).is_ok()) {
                 let view: Vec<Document> =
                     view.iter().map(|filter| doc! { "$match": filter.clone() }).collect();
@@ -201,7 +233,10 @@ async fn a_plan_brings_the_events_of_a_cursor_of_its_own() {
                 } else {
                     let alone = [&view, binding.pipeline()].concat();
                     let (source, matcher) = (plan.source().pipeline(), plan.matcher());
-                    at_rest.compare(&mut plans, &alone, source, matcher, plan.residual()).await;
+                    let full_document = FullDocument::UpdateLookup;
+                    at_rest
+                        .compare(&mut plans, full_document, &alone, source, matcher, plan.residual())
+                        .await;
                 }
             }
             if let Some(visibility) = visibility(&read_filter, &projection) {
@@ -209,14 +244,17 @@ async fn a_plan_brings_the_events_of_a_cursor_of_its_own() {
                 if following.own().is_some() {
                     followings.own += 1;
                 } else {
-                    let alone = stages(&Screened::new(&binding, &visibility, false));
+                    let alone = Screened::new(&binding, &visibility, false);
                     let matcher = following.wanted().map(|wanted| match &wanted.asked {
                         Asked::Filter(matcher) => matcher,
                         Asked::Judge(_) => unreachable!("no images are recorded"),
                     });
                     let source = following.source();
+                    let full_document = source.options().full_document;
+                    assert_eq!(full_document, alone.options().full_document);
+                    let (alone, shared) = (stages(&alone), stages(source));
                     at_rest
-                        .compare(&mut followings, &alone, &stages(source), matcher, source.residual())
+                        .compare(&mut followings, full_document, &alone, &shared, matcher, source.residual())
                         .await;
                 }
             }
@@ -230,4 +268,5 @@ async fn a_plan_brings_the_events_of_a_cursor_of_its_own() {
     database.drop().await.expect("the database is dropped");
     plans.expect_clean(seed, "plans");
     followings.expect_clean(seed, "callers behind permissions");
+    assert!(followings.bare_updates > 0, "some callers should be told of updates without their documents");
 }

@@ -21,6 +21,12 @@ const MINE: &str = r#"{"streams": [
         {"$match": {"fullDocument.name": {"$var": "n"}}},
         {"$project": {"fullDocument.k": 1, "fullDocument.list.shown": 1, "operationType": 1}}
     ]},
+    {"uri": "off", "fullDocument": "off", "stages": [
+        {"$match": {"documentKey._id": {"$gte": {"$var": ["least", 0]}}}}
+    ]},
+    {"uri": "off-new", "fullDocument": "off", "stages": [
+        {"$match": {"operationType": "insert", "fullDocument.k": {"$gte": {"$var": ["least", 0]}}}}
+    ]},
     {"uri": "required", "fullDocument": "required", "stages": []},
     {"uri": "all", "stages": []},
     {"uri": "in-room", "fullDocumentBeforeChange": "whenAvailable", "stages": [
@@ -238,6 +244,86 @@ async fn permissions_share_a_cursor_though_they_hide_what_they_ask_for(front: Fr
             assert!(document["_id"].take().is_object());
             let list = json!([{ "shown": k }, {}, 5]);
             assert_eq!(document, json!({ "_id": null, "name": "ada", "k": k, "price": 1, "list": list }));
+        }
+    }
+}
+
+/// The next event in plain form, or out of a message in v1, which may come behind notices.
+async fn next_event(socket: &mut WebSocket) -> Value {
+    loop {
+        let mut message: Value = serde_json::from_str(&soon("a message", socket.text()).await).expect("JSON");
+        match message["type"].as_str() {
+            None => return message,
+            Some("event") => return message["event"].take(),
+            Some("ready" | "keepalive") => {}
+            Some(kind) => panic!("{kind} instead of an event"),
+        }
+    }
+}
+
+/// Of each tenant two documents are inserted, one of them is updated, the other replaced and deleted; a third is given away.
+async fn tenants_share_a_cursor_that_shows_no_documents_of_updates(front: Front) {
+    let database = declared(front).await;
+    let follow = tenants_with(&database, front, json!({ "secret": 0 })).await;
+    let names: Vec<String> = (0..10).map(|tenant| format!("tenant-{tenant}")).collect();
+    let form = |tenant: usize| ["tailrace.plain", "tailrace.v1.json"][tenant % 2];
+    let mut changed = Vec::new();
+    for (tenant, name) in names.iter().enumerate() {
+        let stream = format!("off?avars={{%22least%22:{}}}", -i32::from(tenant > 5));
+        changed.push(follow(name, form(tenant), &stream).await);
+    }
+    has_cursors(&database, 1).await;
+    let mut new = Vec::new();
+    for (tenant, name) in names.iter().enumerate() {
+        let stream = format!("off-new?avars={{%22least%22:{}}}", i32::from(tenant > 5));
+        new.push(follow(name, form(tenant), &stream).await);
+    }
+    has_cursors(&database, 2).await;
+
+    let log = database.mongo.collection::<bson::Document>("log");
+    let document = |tenant: &str, id: i64, k: i32| {
+        bson::doc! { "_id": id, "tenant": tenant, "k": k, "secret": HIDDEN }
+    };
+    for (name, id) in names.iter().zip((0_i64..).step_by(10)) {
+        for k in [0, 1] {
+            log.insert_one(document(name, id + i64::from(k), k)).await.expect("MongoDB takes it");
+        }
+        let update = bson::doc! { "$set": { "x": HIDDEN } };
+        log.update_one(bson::doc! { "_id": id + 1 }, update).await.expect("the update");
+        log.replace_one(bson::doc! { "_id": id }, document(name, id, 2)).await.expect("the replacement");
+        log.delete_one(bson::doc! { "_id": id }).await.expect("the delete");
+        // Nobody is told of the update by which it goes.
+        log.insert_one(document(name, id + 3, 3)).await.expect("MongoDB takes it");
+        let given = bson::doc! { "$set": { "tenant": "another" } };
+        log.update_one(bson::doc! { "_id": id + 3 }, given).await.expect("the update");
+        log.insert_one(document(name, id + 4, 4)).await.expect("MongoDB takes it");
+    }
+    for (mut socket, (name, id)) in changed.into_iter().zip(names.iter().zip((0_i64..).step_by(10))) {
+        for (operation, at, k) in [
+            ("insert", 0, Some(0)),
+            ("insert", 1, Some(1)),
+            ("update", 1, None),
+            ("replace", 0, Some(2)),
+            ("insert", 3, Some(3)),
+            ("insert", 4, Some(4)),
+        ] {
+            let mut event = next_event(&mut socket).await;
+            assert_eq!(
+                (&event["operationType"], &event["documentKey"]["_id"]),
+                (&json!(operation), &json!(id + at))
+            );
+            let shown = k.map(|k| json!({ "_id": id + at, "tenant": name, "k": k }));
+            assert_eq!(event["fullDocument"].take(), json!(shown), "{operation}");
+            assert!(!event.to_string().contains(HIDDEN), "{event}");
+        }
+    }
+    for (tenant, mut socket) in new.into_iter().enumerate() {
+        for k in if tenant > 5 { vec![1, 3, 4] } else { vec![0, 1, 3, 4] } {
+            let event = next_event(&mut socket).await;
+            assert_eq!(
+                event["fullDocument"],
+                json!({ "_id": tenant * 10 + k, "tenant": names[tenant], "k": k })
+            );
         }
     }
 }
@@ -516,6 +602,7 @@ both_fronts!(
     permissions_that_show_each_its_own_share_a_cursor_too,
     bindings_share_a_cursor_though_their_stream_hides_what_they_match_on,
     permissions_share_a_cursor_though_they_hide_what_they_ask_for,
+    tenants_share_a_cursor_that_shows_no_documents_of_updates,
     an_event_that_is_too_large_is_told_to_whom_it_concerns_and_to_nobody_else,
     an_event_that_is_too_large_is_told_to_those_whose_values_it_matches,
     an_image_that_is_required_and_missing_is_told_to_whom_it_concerns_and_to_nobody_else,

@@ -13,8 +13,13 @@ pub(super) enum Kept {
     Only(Vec<Path>),
     /// A projection that drops these.
     AllBut(Vec<Path>),
-    /// A stage that writes these.
-    AllButWritten(Vec<Path>),
+    /// A stage that writes constants and copies.
+    AllButWritten {
+        /// Where.
+        to: Vec<Path>,
+        /// What it copies.
+        from: Vec<Path>,
+    },
 }
 
 impl Kept {
@@ -46,8 +51,10 @@ impl Kept {
                     Bson::Array(_) => false,
                     _ => !name.contains('.'),
                 };
-                let written = fields.keys().map(|name| vec![name.clone()]).collect();
-                fields.iter().all(is_plain).then_some(Self::AllButWritten(written))
+                let to = fields.keys().map(|name| vec![name.clone()]).collect();
+                let copied = fields.values().filter_map(|value| value.as_str()?.strip_prefix('$'));
+                let from = copied.map(parts).collect();
+                fields.iter().all(is_plain).then_some(Self::AllButWritten { to, from })
             }
             _ => None,
         }
@@ -57,7 +64,7 @@ impl Kept {
     pub(super) fn keeps(&self, read: &Read) -> bool {
         match self {
             Self::Only(paths) => is_among(paths, read),
-            Self::AllBut(paths) | Self::AllButWritten(paths) => {
+            Self::AllBut(paths) | Self::AllButWritten { to: paths, .. } => {
                 !paths.iter().any(|path| is_touched(read, path))
             }
         }
@@ -68,7 +75,17 @@ impl Kept {
         match self {
             Self::Only(paths) => Projection::only(paths),
             Self::AllBut(paths) => Projection::all_but(paths),
-            Self::AllButWritten(_) => None,
+            Self::AllButWritten { .. } => None,
+        }
+    }
+
+    /// Whether it neither writes nor copies this, or anything in it: then it may as well be dropped behind, and not before.
+    pub(super) fn leaves_alone(&self, path: &[String]) -> bool {
+        match self {
+            Self::Only(_) | Self::AllBut(_) => true,
+            Self::AllButWritten { to, from } => {
+                !to.iter().chain(from).any(|other| other.starts_with(path) || path.starts_with(other))
+            }
         }
     }
 
@@ -98,7 +115,7 @@ impl Kept {
                 let unread: Vec<String> = paths.iter().filter(unread).map(|path| path.join(".")).collect();
                 (!unread.is_empty()).then(|| doc! { "$unset": unread })
             }
-            Self::AllButWritten(_) => None,
+            Self::AllButWritten { .. } => None,
         }
     }
 }

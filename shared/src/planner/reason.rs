@@ -64,8 +64,19 @@ pub enum Reason {
         /// What it reads; empty for the whole event.
         path: Vec<String>,
     },
+    /// The `$match` asks for the document, and lets updates pass that do not show theirs: a `readFilter` has it looked up,
+    /// and `fullDocument` is `off`.
+    Unshown {
+        /// What it reads; empty for the whole event.
+        path: Vec<String>,
+    },
     /// The stage writes to an event of which the node drops something first.
     BehindDropped {
+        /// The stage's operator.
+        operator: String,
+    },
+    /// The stage writes or copies what the node drops of updates first.
+    BehindUnshown {
         /// The stage's operator.
         operator: String,
     },
@@ -79,8 +90,6 @@ pub enum Reason {
         /// The stage's operator.
         operator: String,
     },
-    /// A `readFilter`, and events that do not show the document that it asks about: `fullDocument` is `off`.
-    FilterOfUnseen,
 }
 
 impl fmt::Display for Reason {
@@ -101,14 +110,22 @@ impl fmt::Display for Reason {
             Self::Dropped { path } => {
                 write!(f, "the $match reads {}, which a projection before it drops", path.join("."))
             }
+            Self::Unshown { path } if path.is_empty() => {
+                f.write_str("the $match reads the event, of which updates do not show their document")
+            }
+            Self::Unshown { path } => {
+                write!(f, "the $match reads {}, which updates do not show", path.join("."))
+            }
             Self::BehindDropped { operator } => {
                 write!(f, "{operator} behind a projection that drops what a $match reads")
+            }
+            Self::BehindUnshown { operator } => {
+                write!(f, "{operator} behind what drops the documents of updates")
             }
             Self::Computes { operator } => write!(f, "{operator} behind a $match with a variable"),
             Self::MayFail { operator } => {
                 write!(f, "{operator} may fail on events that a $match with a variable keeps away")
             }
-            Self::FilterOfUnseen => f.write_str("a filter of documents that the events do not show"),
         }
     }
 }
@@ -156,7 +173,18 @@ mod tests {
                 Reason::BehindDropped { operator: operator() },
                 "$set behind a projection that drops what a $match reads",
             ),
-            (Reason::FilterOfUnseen, "a filter of documents that the events do not show"),
+            (
+                Reason::Unshown { path: vec!["a".to_owned(), "b".to_owned()] },
+                "the $match reads a.b, which updates do not show",
+            ),
+            (
+                Reason::Unshown { path: Vec::new() },
+                "the $match reads the event, of which updates do not show their document",
+            ),
+            (
+                Reason::BehindUnshown { operator: operator() },
+                "$set behind what drops the documents of updates",
+            ),
         ] {
             assert_eq!(reason.to_string(), text);
         }

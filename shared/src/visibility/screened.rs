@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     definition::{Before, Binding, FullDocument, StreamOptions},
-    planner::{Origin, Own, Plan, Reason, Residual},
+    planner::{Own, Plan, Residual},
 };
 
 /// The operations on one document.
@@ -34,8 +34,8 @@ pub struct Screened {
     residual: Arc<Residual>,
     anybodys: bool,
     filtered: bool,
-    /// How many of the stages ahead a plan has to place: the filter, and behind it the projection of documents, which may hide
-    /// what the filter reads. The others change nothing that these two read.
+    /// How many of the stages ahead a plan has to place: the filter, and behind it what may hide what the filter reads, which
+    /// is the projection of documents, and the drop of those of updates. The others change nothing that these read.
     to_place: usize,
     decides: Decides,
 }
@@ -58,22 +58,19 @@ impl Screened {
             return judged;
         }
         let mut options = binding.options();
+        let mut to_place = to_place(visibility);
         let mut ahead = Vec::new();
         if let Some(filter) = visibility.read_filter() {
             ahead.push(doc! { "$match": stages::on_member(filter, "fullDocument") });
             options.full_document_before_change = Before::Off;
-            if options.full_document == FullDocument::Off {
-                options.full_document = FullDocument::UpdateLookup;
-            }
         }
         ahead.extend(visibility.projection().stages());
         if visibility.read_filter().is_some() {
             ahead.push(doc! { "$unset": "updateDescription" });
-            if binding.options().full_document == FullDocument::Off {
-                let of_update = doc! { "$eq": ["$operationType", "update"] };
-                ahead.push(doc! { "$set": {
-                    "fullDocument": { "$cond": [of_update, "$$REMOVE", "$fullDocument"] },
-                } });
+            if options.full_document == FullDocument::Off {
+                options.full_document = FullDocument::UpdateLookup;
+                ahead.insert(to_place, stages::without_documents_of_updates());
+                to_place += 1;
             }
         }
         Self {
@@ -84,7 +81,7 @@ impl Screened {
             residual: Arc::default(),
             anybodys: anybodys(binding, visibility),
             filtered: visibility.read_filter().is_some(),
-            to_place: to_place(visibility),
+            to_place,
             decides: Decides::MongoDb,
         }
     }
@@ -138,12 +135,7 @@ impl Screened {
     }
 
     /// The plan by which callers with other values and filters can share a cursor; or why they cannot.
-    pub(crate) fn plan(&self, binding: &Binding, visibility: &Visibility) -> Result<Plan, Own> {
-        let own = |origin, reason| Err(Own { origin, reason });
-        let filter = visibility.read_filter();
-        if filter.is_some() && binding.options().full_document == FullDocument::Off {
-            return own(Origin::Permission, Reason::FilterOfUnseen);
-        }
+    pub(crate) fn plan(&self, binding: &Binding) -> Result<Plan, Own> {
         let plan = Plan::new(&self.ahead[..self.to_place], binding);
         match plan.own() {
             Some(own) => Err(own.clone()),
@@ -428,7 +420,7 @@ mod tests {
             assert!(screened.judge().is_none());
             let names: Vec<_> =
                 screened.ahead().iter().map(|stage| stage.keys().next().unwrap().as_str()).collect();
-            assert_eq!(names, ["$match", "$unset", "$set", "$match", "$unset", "$set"]);
+            assert_eq!(names, ["$match", "$unset", "$set", "$set", "$match", "$unset"]);
             assert_eq!(screened.declared().len(), 1);
             assert_eq!(
                 screened.options().full_document_before_change,

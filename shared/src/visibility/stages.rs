@@ -30,6 +30,12 @@ pub(super) fn on_member(filter: &Document, member: &str) -> Document {
     doc! { "$and": [{ member: { "$type": "object" } }, prefixed(filter, member)] }
 }
 
+/// The stage that drops the documents of updates, which were looked up for a filter to be asked of them.
+pub(crate) fn without_documents_of_updates() -> Document {
+    let of_update = doc! { "$eq": ["$operationType", "update"] };
+    doc! { "$set": { "fullDocument": { "$cond": [of_update, "$$REMOVE", "$fullDocument"] } } }
+}
+
 fn prefixed(filter: &Document, member: &str) -> Document {
     let prefix = |(key, value): (&String, &Bson)| match value {
         Bson::Array(filters) if key.starts_with('$') => {

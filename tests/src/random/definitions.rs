@@ -40,6 +40,11 @@ impl Random {
         doc! { "fullDocument": self.pick(&["updateLookup", "whenAvailable", "off"]), "fullDocumentBeforeChange": before }
     }
 
+    /// The `fullDocument` of a definition: one that shows the documents of updates, or none.
+    pub fn full_document(&mut self) -> &'static str {
+        if self.chance(40) { "off" } else { "updateLookup" }
+    }
+
     fn view(&mut self, documents: &[Document]) -> Document {
         below(&self.filter(documents), "fullDocument")
     }
