@@ -140,8 +140,6 @@ struct Split {
     /// What is read by the filters, and by the residual to know updates.
     reads: Vec<Read>,
     residual: Residual,
-    /// Whether the drop of the documents of updates is left out, since none passes.
-    leaves_out_drop: bool,
 }
 
 impl Split {
@@ -154,9 +152,7 @@ impl Split {
                 split.leave(*origin, stage.clone());
                 Ok(())
             } else if *stage == without_documents_of_updates() {
-                if updates::never_pass(&stages[index + 1..]) {
-                    split.leaves_out_drop = true;
-                } else {
+                if !updates::never_pass(&stages[index + 1..]) {
                     split.drop_of_updates(*origin, stage);
                 }
                 Ok(())
@@ -185,14 +181,12 @@ impl Split {
         let mut rest = Document::new();
         for (key, value) in filter {
             let member = doc! { key: value.clone() };
-            // MongoDB 6.0 loses the members of some `$nor`, and refuses what is left: what can be asked here is not asked of it.
-            // Behind the drop it would not have looked into one, so that without the drop none is asked of it.
-            let is_for_mongodb =
-                |member: &Document| Matcher::compile(member).is_err() && !self.leaves_out_drop;
+            // MongoDB 6.0 loses the members of some `$nor`, beside some conditions and not beside others, and refuses what is left:
+            // one is evaluated here, or it is left to MongoDB with all that stands beside it.
             let is_fixed = !varying.contains(key)
                 && !holds(&member, |key| key == "$regex")
                 && (!holds(&member, |key| key == "$expr") || Matcher::compile(&member).is_ok())
-                && (!holds(&member, |key| key == "$nor") || is_for_mongodb(&member));
+                && !holds(&member, |key| key == "$nor");
             if is_fixed { &mut fixed } else { &mut rest }.insert(key, value.clone());
         }
         if !self.residual.is_empty() {

@@ -220,10 +220,14 @@ async fn a_plan_brings_the_events_of_a_cursor_of_its_own() {
     for round in 0.. {
         let (at_rest, documents) = AtRest::make(&database, round, &mut random).await;
         for _ in 0..DEFINITIONS {
-            let (written, value) = random.stages(&documents);
+            let full_document = random.full_document();
+            let (written, value) = match full_document {
+                "off" => random.stages_without_documents(&documents),
+                _ => random.stages(&documents),
+            };
             let view = random.views(&documents);
             let (read_filter, projection) = random.permission(&documents);
-            let Some(binding) = bind(&written, random.full_document(), &value) else { continue };
+            let Some(binding) = bind(&written, full_document, &value) else { continue };
             if view.iter().all(|filter| Matcher::compile(filter).is_ok()) {
                 let view: Vec<Document> =
                     view.iter().map(|filter| doc! { "$match": filter.clone() }).collect();
@@ -268,5 +272,10 @@ async fn a_plan_brings_the_events_of_a_cursor_of_its_own() {
     database.drop().await.expect("the database is dropped");
     plans.expect_clean(seed, "plans");
     followings.expect_clean(seed, "callers behind permissions");
-    assert!(followings.bare_updates > 0, "some callers should be told of updates without their documents");
+    // Among few definitions there may be none.
+    let least = Scale::given().pick(0, 1);
+    assert!(
+        followings.bare_updates >= least,
+        "some callers should be told of updates without their documents"
+    );
 }

@@ -17,6 +17,25 @@ impl Random {
         (stages, value)
     }
 
+    /// The same for a definition that shows no documents of updates: most of its conditions are on something else.
+    pub fn stages_without_documents(&mut self, documents: &[Document]) -> (Vec<Bson>, Bson) {
+        if self.chance(30) {
+            return self.stages(documents);
+        }
+        let operator = self.pick(&["$gte", "$lte", "$ne"]);
+        let mut filter = doc! { "documentKey._id": { operator: { "$var": "v" } } };
+        if self.chance(25) {
+            filter.extend(self.view(documents));
+        }
+        if self.chance(30) {
+            filter.insert("operationType", self.pick(&["insert", "update", "replace"]));
+        }
+        let mut stages = self.some(0, 1, |random| random.fixed_stage(documents));
+        stages.push(bson!({"$match": filter}));
+        stages.extend(self.some(0, 2, |random| random.fixed_stage(documents)));
+        (stages, documents[self.below(documents.len())]["_id"].clone())
+    }
+
     /// At most one filter on events, as a permission has it.
     pub fn views(&mut self, documents: &[Document]) -> Vec<Document> {
         if self.chance(30) { vec![self.view(documents)] } else { Vec::new() }
@@ -24,7 +43,11 @@ impl Random {
 
     /// `readFilter` and `projectResponse` of a permission; either may be empty.
     pub fn permission(&mut self, documents: &[Document]) -> (Document, Document) {
-        let filter = if self.chance(75) { self.filter(documents) } else { Document::new() };
+        let filter = match self.below(20) {
+            0..5 => Document::new(),
+            5..8 => doc! { "_id": { "$gte": documents[self.below(documents.len())]["_id"].clone() } },
+            _ => self.filter(documents),
+        };
         let shows = i32::from(self.chance(30));
         let paths = if self.chance(30) {
             self.some(1, 2, |random| random.pick(&["a", "b", "c", "a.b", "b.a", "d"]))
