@@ -6,101 +6,21 @@
 //! Each definition is asked twice: by its plan alone, behind filters of events; and as a caller follows it, behind a
 //! permission with `readFilter` and `projectResponse`, and maybe without the documents of updates (`"fullDocument": "off"`).
 
-use bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, Timestamp, bson, doc};
+use bson::{Bson, Document, RawDocument, RawDocumentBuf, Timestamp, doc};
 use mongodb::{Collection, Database};
-use shared::definition::{Binding, Definitions, FullDocument};
+use shared::definition::FullDocument;
 use shared::following::{Asked, Following};
 use shared::matcher::Matcher;
-use shared::name::StreamName;
 use shared::planner::{Plan, Residual};
-use shared::variables::{OperatorCheck, ServerVariables, Variables};
-use shared::visibility::{Screened, Template, Visibility};
+use shared::visibility::Screened;
+use tailrace_tests::at_rest::{self, NOT_OPTIMIZED, bind, now, visibility};
 use tailrace_tests::front::mongodb;
-use tailrace_tests::random::{Change, Random};
+use tailrace_tests::random::Random;
 use tailrace_tests::soak::Scale;
 
 const DOCUMENTS: i32 = 25;
 const CHANGES: usize = 35;
 const DEFINITIONS: usize = 40;
-
-/// In the place of the code of an error that is MongoDB's own.
-const NOT_OPTIMIZED: i32 = -1;
-
-async fn make(collection: &Collection<Document>, change: Change) {
-    match change {
-        Change::Delete(id) => collection.delete_one(doc! { "_id": id }).await.map(|_| ()),
-        Change::Replace(id, document) => {
-            collection.replace_one(doc! { "_id": id }, document).await.map(|_| ())
-        }
-        // A path through what is no document is refused: then nothing changes.
-        Change::Update(id, update) => {
-            let _ = collection.update_one(doc! { "_id": id }, update).await;
-            Ok(())
-        }
-    }
-    .expect("the change is made");
-}
-
-/// The time of the server, after whatever has happened.
-async fn now(database: &Database) -> Timestamp {
-    let answer = database.run_command(doc! { "ping": 1 }).await.expect("MongoDB answers");
-    answer.get_timestamp("operationTime").expect("a replica set says its time")
-}
-
-/// All events since then, with these stages; the error's code where they fail.
-async fn events(
-    collection: &Collection<Document>,
-    database: &Database,
-    since: Timestamp,
-    full_document: FullDocument,
-    stages: &[Document],
-) -> Result<Vec<RawDocumentBuf>, i32> {
-    let mut change_stream = doc! { "startAtOperationTime": since };
-    // MongoDB spells "none" by leaving the option out.
-    if full_document != FullDocument::Off {
-        change_stream.insert("fullDocument", full_document.as_str());
-    }
-    let mut pipeline = vec![doc! { "$changeStream": change_stream }];
-    pipeline.extend(stages.iter().cloned());
-    let command =
-        doc! { "aggregate": collection.name(), "pipeline": pipeline, "cursor": { "batchSize": 1000 } };
-    let answer = database.run_command(command).await.map_err(|error| match *error.kind {
-        mongodb::error::ErrorKind::Command(error) => {
-            // MongoDB 6.0 loses the members of some `$nor`, and then refuses what is left.
-            if error.message.contains("Failed to optimize pipeline") { NOT_OPTIMIZED } else { error.code }
-        }
-        other => panic!("not an answer of MongoDB: {other}"),
-    })?;
-    let cursor = answer.get_document("cursor").expect("a cursor");
-    let id = cursor.get_i64("id").expect("its id");
-    database
-        .run_command(doc! { "killCursors": collection.name(), "cursors": [id] })
-        .await
-        .expect("the cursor is closed");
-    let events = cursor.get_array("firstBatch").expect("its events").iter();
-    Ok(events.map(|event| event.as_document().expect("an event").try_into().expect("BSON")).collect())
-}
-
-/// A definition with these stages, bound to a value; none where it is refused.
-fn bind(stages: &[Bson], full_document: &str, value: &Bson) -> Option<Binding> {
-    let stream = bson!([{"uri": "s", "stages": stages.to_vec(), "fullDocument": full_document}]);
-    let definitions = Definitions::written(&stream).ok()?;
-    let definition = definitions.get(&StreamName::new("s")?)?.as_ref().ok()?.clone();
-    let avars = doc! { "v": value.clone() };
-    let client = Variables::parse(
-        Some(&Bson::Document(avars).into_canonical_extjson().to_string()),
-        OperatorCheck::On,
-    );
-    let server = ServerVariables { user: None, now: DateTime::from_millis(0) };
-    definition.bind(&client.ok()?, &server).ok()
-}
-
-/// What a caller sees whose permission says this; none where it is refused.
-fn visibility(read_filter: &Document, projection: &Document) -> Option<Visibility> {
-    let template = Template::check(Some(read_filter), None, Some(projection)).ok()?;
-    let server = ServerVariables { user: None, now: DateTime::from_millis(0) };
-    Some(template.resolve(&server).ok()?.of_reads())
-}
 
 fn stages(screened: &Screened) -> Vec<Document> {
     screened.ahead().iter().chain(screened.declared()).cloned().collect()
@@ -122,7 +42,7 @@ impl AtRest {
         collection.insert_many(&documents).await.expect("the documents are written");
         for _ in 0..CHANGES {
             let change = random.change(&documents);
-            make(&collection, change).await;
+            at_rest::make(&collection, change).await;
         }
         (Self { collection, database: database.clone(), since }, documents)
     }
@@ -132,7 +52,12 @@ impl AtRest {
         full_document: FullDocument,
         stages: &[Document],
     ) -> Result<Vec<RawDocumentBuf>, i32> {
-        events(&self.collection, &self.database, self.since, full_document, stages).await
+        // MongoDB spells "none" by leaving the option out.
+        let options = match full_document {
+            FullDocument::Off => doc! {},
+            wanted => doc! { "fullDocument": wanted.as_str() },
+        };
+        at_rest::events(&self.collection, &self.database, self.since, &options, stages).await
     }
 
     /// Compares the events of a cursor with all the stages to what is made of those of a shared source that the matcher lets
@@ -227,7 +152,8 @@ async fn a_plan_brings_the_events_of_a_cursor_of_its_own() {
             };
             let view = random.views(&documents);
             let (read_filter, projection) = random.permission(&documents);
-            let Some(binding) = bind(&written, full_document, &value) else { continue };
+            let options = doc! { "fullDocument": full_document };
+            let Some(binding) = bind(&written, &options, &value) else { continue };
             if view.iter().all(|filter| Matcher::compile(filter).is_ok()) {
                 let view: Vec<Document> =
                     view.iter().map(|filter| doc! { "$match": filter.clone() }).collect();
