@@ -17,12 +17,13 @@ use mongodb::{
 use shared::{
     definition::{FullDocument, StreamOptions},
     name::Namespace,
+    readable::readable,
     visibility::Screened,
 };
 use tokio::time::timeout;
 
 use crate::{
-    event::{self, Event, Head, INVALID_BSON},
+    event::{self, Event, Head},
     metrics::Metrics,
     mongo::{Fault, fault},
     position::Position,
@@ -203,41 +204,29 @@ impl Cursor {
     }
 
     fn event(&mut self, document: &RawDocument) -> Result<Option<Arc<Event>>, Error> {
-        let head = Head::of(document)?;
+        let document = readable(document)?;
+        let head = Head::of(&document)?;
         if head.operation == Some("invalidate") {
             return Ok(None);
         }
+        let position = head.token.and_then(Position::of_token);
         let whole = match head.fragment {
-            None => Ok(document.to_owned()),
+            None => document.into_owned(),
             Some((fragment, of)) => {
-                self.fragments.push(document.to_owned());
+                self.fragments.push(document.into_owned());
                 if fragment < of {
                     return Ok(None);
                 }
-                event::joined(&std::mem::take(&mut self.fragments))
+                event::joined(&std::mem::take(&mut self.fragments))?
             }
         };
-        let position = head
-            .token
-            .and_then(Position::of_token)
-            .ok_or_else(|| Error::custom("an event without a resume token"))?;
+        let position = position.ok_or_else(|| Error::custom("an event without a resume token"))?;
         self.position = Some(position.clone());
-        Ok(match whole {
-            Ok(whole) if self.screened.hands_out_images() => {
-                Some(Event::recorded(whole, position, &self.seal))
-            }
-            Ok(whole) => Some(Event::change(whole, self.screened.residual(), position, &self.seal)),
-            // One that nobody can read takes nothing else with it. Out of view it is no news.
-            Err(_) => self.unreadable(position),
-        }
-        .map(Arc::new))
-    }
-
-    /// What stands in for an event that is no valid BSON, if it may be known that there is one.
-    fn unreadable(&self, position: Position) -> Option<Event> {
-        let namespace = &self.namespace;
-        tracing::warn!(%namespace, code = INVALID_BSON, "an event is no valid BSON");
-        (!self.screened.is_filtered()).then(|| Event::failure(INVALID_BSON, None, position, &self.seal))
+        Ok(Some(Arc::new(if self.screened.hands_out_images() {
+            Event::recorded(whole, position, &self.seal)
+        } else {
+            Event::change(whole, self.screened.residual(), position, &self.seal)
+        })))
     }
 
     fn pipeline(&self, range: Option<Document>) -> Vec<Document> {
@@ -368,7 +357,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_event_that_cannot_be_read_takes_no_other_with_it() {
+    async fn text_that_is_no_utf8_is_shown_with_a_replacement_character_and_takes_no_event_with_it() {
         let (mut cursor, following) = cursor().await;
         let wanted = following.wanted().expect("a judge");
         let mut told = Vec::new();
@@ -385,7 +374,6 @@ mod tests {
                 Ok(Some(Frame::Text(text))) => {
                     text.split_once(",\"documentKey\"").expect("a member").0.to_owned()
                 }
-                Err((_, code)) => code,
                 other => panic!("{other:?}"),
             });
         }
@@ -394,7 +382,7 @@ mod tests {
             [
                 r#"{"fullDocument":{"n":1}"#,
                 "{\"fullDocument\":{\"n\":2,\"text\":\"\u{fffd}\"}",
-                "22",
+                "{\"fullDocument\":{\"na\u{fffd}me\":3}",
                 r#"{"fullDocument":{"n":4}"#,
             ]
         );

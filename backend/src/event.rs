@@ -11,7 +11,7 @@ use bson::{RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 use bytes::Bytes;
 use shared::{
     close::Close,
-    event_json::{JsonMode, plain_event_bson, readable, write_document, write_plain_event, write_value},
+    event_json::{JsonMode, plain_event_bson, write_document, write_plain_event, write_value},
     following::Asked,
     planner::Residual,
     visibility::Verdict,
@@ -264,10 +264,9 @@ impl Event {
         matches!(self.kind, Kind::Gap)
     }
 
-    /// Whether the pipeline fails on it, or nobody can read it.
+    /// Whether the pipeline fails on it.
     pub fn is_failure(&self) -> bool {
-        let is_unreadable = || self.write(Form::Plain(JsonMode::default()), &mut String::new()).is_err();
-        matches!(self.kind, Kind::Failure { .. }) || is_unreadable()
+        matches!(self.kind, Kind::Failure { .. })
     }
 
     /// What the client gets, if its form has a word for it; or the close where it must not go on without one: the reason
@@ -425,11 +424,9 @@ impl Event {
     }
 }
 
-/// What is told of a change that is this as a whole; text in it that is no UTF-8 as [`readable`] has it, where anything is made
-/// of it at all.
+/// What is told of a change that is this as a whole.
 fn told<'a>(whole: &'a RawDocument, residual: &Residual) -> Result<Cow<'a, RawDocument>, bson::error::Error> {
-    let made = residual.apply(whole).or_else(|_| residual.apply(&readable(whole)?))?;
-    Ok(made.map_or(Cow::Borrowed(whole), Cow::Owned))
+    Ok(residual.apply(whole)?.map_or(Cow::Borrowed(whole), Cow::Owned))
 }
 
 /// The event of a document that comes into view: what it was before, and how it came, is not told.
@@ -492,16 +489,8 @@ pub fn snapshot_end(position: &str, form: Form) -> Frame {
     }
 }
 
-/// Puts the fragments of a large event together (MongoDB manual, "$changeStreamSplitLargeEvent"); text at its top that is no
-/// UTF-8 as [`readable`] has it.
+/// Puts the fragments of a large event together (MongoDB manual, "$changeStreamSplitLargeEvent").
 pub fn joined(fragments: &[RawDocumentBuf]) -> Result<RawDocumentBuf, bson::error::Error> {
-    join(fragments).or_else(|_| {
-        let fragments: Result<Vec<_>, _> = fragments.iter().map(|fragment| readable(fragment)).collect();
-        join(&fragments?)
-    })
-}
-
-fn join(fragments: &[RawDocumentBuf]) -> Result<RawDocumentBuf, bson::error::Error> {
     let mut whole = RawDocumentBuf::new();
     let last = fragments.last().map(|fragment| fragment.get("_id")).transpose()?.flatten();
     if let Some(id) = last {
@@ -598,36 +587,21 @@ mod tests {
         [Form::Plain(JsonMode::Plain), Form::V1Json(JsonMode::Plain), Form::Sse(JsonMode::Plain)];
 
     #[test]
-    fn text_that_is_no_utf8_reaches_clients_with_a_replacement_character() {
-        let event = change(&doc! { "operationType": "insert", "fullDocument": { "n": 1, "text": "a~b" } });
+    fn what_is_asked_for_and_not_shown_is_in_no_form() {
+        let document = doc! { "name": "ada", "text": "ab" };
+        let event = change_behind(
+            &doc! { "operationType": "insert", "fullDocument": document, "documentKey": { "_id": "ada" } },
+            &residual(),
+        );
+        let whole = event.document().and_then(|event| event.get_document("documentKey").ok());
+        assert!(whole.is_some(), "it is asked of the whole");
         for form in FORMS {
             let Ok(Some(Frame::Text(text))) = event.encoded(form) else { panic!("a text") };
-            assert!(text.contains("{\"n\":1,\"text\":\"a\u{fffd}b\"}"), "{text}");
+            assert!(text.contains(r#""fullDocument":{"text":"ab"},"documentKey":null"#), "{text}");
+            assert!(!text.contains("ada"), "{text}");
         }
-        assert!(!event.is_failure());
-    }
-
-    #[test]
-    fn what_is_asked_for_and_not_shown_is_in_no_form_whatever_the_text_is() {
-        for (text, told) in [("ab", "ab"), ("a~b", "a\u{fffd}b")] {
-            let document = doc! { "name": "ada", "text": text };
-            let event = change_behind(
-                &doc! { "operationType": "insert", "fullDocument": document, "documentKey": { "_id": "ada" } },
-                &residual(),
-            );
-            let whole = event.document().and_then(|event| event.get_document("documentKey").ok());
-            assert!(whole.is_some(), "it is asked of the whole");
-            for form in FORMS {
-                let Ok(Some(Frame::Text(text))) = event.encoded(form) else { panic!("a text") };
-                assert!(
-                    text.contains(&format!(r#""fullDocument":{{"text":"{told}"}},"documentKey":null"#)),
-                    "{text}"
-                );
-                assert!(!text.contains("ada"), "{text}");
-            }
-            let Ok(Some(Frame::Binary(bytes))) = event.encoded(Form::V1Bson) else { panic!("bytes") };
-            assert!(!bytes.windows(3).any(|bytes| bytes == b"ada"));
-        }
+        let Ok(Some(Frame::Binary(bytes))) = event.encoded(Form::V1Bson) else { panic!("bytes") };
+        assert!(!bytes.windows(3).any(|bytes| bytes == b"ada"));
     }
 
     #[test]
@@ -639,16 +613,15 @@ mod tests {
         let position = event.sealed();
         let told = format!(r#"{{"type":"error","code":22,"position":"{position}"}}"#);
         assert_eq!(typed, Ok(Some(Frame::text(told))));
-        assert!(event.is_failure(), "who comes back behind the one before it is not closed by it again");
     }
 
     #[test]
-    fn fragments_are_put_together_whatever_text_they_hold() {
+    fn fragments_are_put_together() {
         let fragments = [
-            stored(&doc! { "_id": { "_data": "1" }, "splitEvent": { "fragment": 1, "of": 2 }, "title": "~" }),
+            stored(&doc! { "_id": { "_data": "1" }, "splitEvent": { "fragment": 1, "of": 2 }, "title": "x" }),
             stored(&doc! { "_id": { "_data": "2" }, "splitEvent": { "fragment": 2, "of": 2 }, "n": 1 }),
         ];
-        let whole = doc! { "_id": { "_data": "2" }, "title": "\u{fffd}", "n": 1 };
+        let whole = doc! { "_id": { "_data": "2" }, "title": "x", "n": 1 };
         let joined = joined(&fragments).expect("a document");
         assert_eq!(bson::Document::try_from(joined).expect("valid"), whole);
     }

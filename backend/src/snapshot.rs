@@ -15,6 +15,7 @@ use mongodb::{
 use shared::{
     definition::{Binding, Snapshot},
     name::Namespace,
+    readable::readable,
     visibility::{Visibility, of_documents},
 };
 use tokio::sync::mpsc;
@@ -87,7 +88,7 @@ fn frames(batch: &RawBatch, form: Form) -> Result<Vec<Frame>, Error> {
     let mut frames = Vec::new();
     for event in batch.doc_slices()? {
         if let RawBsonRef::Document(event) = event? {
-            frames.push(event::snapshot_document(event.get("fullDocument")?, form)?);
+            frames.push(event::snapshot_document(readable(event)?.get("fullDocument")?, form)?);
         }
     }
     Ok(frames)

@@ -1,9 +1,12 @@
 //! Events as JSON: what MongoDB sends is read by browsers.
 
+use std::borrow::Cow;
+
 use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf};
 use serde_json::Value;
 use shared::{
     event_json::{JsonMode, plain_event_bson, write_plain_event},
+    readable::readable,
     shell_json,
 };
 
@@ -31,8 +34,12 @@ fn written(event: &RawDocument) {
         // Bytes that are no BSON inside: an error, or a part of the event that nobody looked at.
         let _ = write_plain_event(&mut String::new(), event, JsonMode::Plain, None);
         let _ = plain_event_bson(event);
+        if let Ok(made) = readable(event) {
+            assert!(Document::try_from(&*made).is_ok(), "{made:?}");
+        }
         return;
     };
+    assert!(matches!(readable(event), Ok(Cow::Borrowed(_))), "it is left as it is");
     let value = Bson::Document(document.clone());
     if depth(&value) > DEEPEST {
         return;

@@ -1,13 +1,13 @@
 //! Events and documents as JSON text: from raw BSON, without a tree between.
 //!
-//! The rules are those of MongoDB's Extended JSON v2 (specification "Extended JSON"), and for
+//! Text that is no UTF-8 is an error here: [`crate::readable`] comes first. The rules are those of MongoDB's Extended JSON v2 (specification "Extended JSON"), and for
 //! [`JsonMode::Strict`] those of v1, as the Java driver writes them.
 
 use std::fmt::Write as _;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bson::{
-    Bson, Document, RawArray, RawBsonRef, RawDocument, RawDocumentBuf, Utf8Lossy,
+    Bson, RawArray, RawBsonRef, RawDocument, RawDocumentBuf,
     error::Error,
     oid::ObjectId,
     raw::{CString, RawBinaryRef},
@@ -55,39 +55,9 @@ const OF_MONGODB: &[&str] =
 /// The members that every event has, in this order.
 const ALWAYS: &[&str] = &["fullDocument", "documentKey", "updateDescription", "operationType"];
 
-/// The same with U+FFFD for what is no UTF-8: MongoDB stores such text where a driver writes it, and JSON has no form for it.
-/// Names of members have to be UTF-8.
-pub fn readable(document: &RawDocument) -> Result<RawDocumentBuf, Error> {
-    let Utf8Lossy(readable) = Utf8Lossy::<Document>::try_from(document)?;
-    RawDocumentBuf::try_from(&readable)
-}
-
-/// Writes a document, and where that fails what is readable of it.
-fn written(
-    out: &mut String,
-    document: &RawDocument,
-    write: impl Fn(&mut String, &RawDocument) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let begin = out.len();
-    write(out, document).or_else(|_| {
-        out.truncate(begin);
-        write(out, &readable(document)?)
-    })
-}
-
 /// Appends the plain form of an event: `fullDocument`, `documentKey`, `updateDescription`, `operationType`, `null` where absent,
-/// then what the definition's stages set at the top, then the position if one is given. Text that is no UTF-8 is written as
-/// [`readable`] has it.
+/// then what the definition's stages set at the top, then the position if one is given.
 pub fn write_plain_event(
-    out: &mut String,
-    event: &RawDocument,
-    mode: JsonMode,
-    position: Option<&str>,
-) -> Result<(), Error> {
-    written(out, event, |out, event| write_event(out, event, mode, position))
-}
-
-fn write_event(
     out: &mut String,
     event: &RawDocument,
     mode: JsonMode,
@@ -108,7 +78,7 @@ fn write_event(
         match (*name, value) {
             (_, None) => out.push_str("null"),
             ("updateDescription", Some(RawBsonRef::Document(update))) => write_update(out, update, mode)?,
-            (_, Some(value)) => write_any(out, value, mode)?,
+            (_, Some(value)) => write_value(out, value, mode)?,
         }
     }
     if has_more {
@@ -117,7 +87,7 @@ fn write_event(
             if is_declared(name.as_str()) {
                 out.push(',');
                 write_name(out, name.as_str());
-                write_any(out, value, mode)?;
+                write_value(out, value, mode)?;
             }
         }
     }
@@ -158,7 +128,7 @@ fn write_update(out: &mut String, update: &RawDocument, mode: JsonMode) -> Resul
             out.push(',');
         }
         write_name(out, name);
-        write_any(out, value, mode)
+        write_value(out, value, mode)
     };
     for name in ["updatedFields", "removedFields"] {
         member(out, name, update.get(name)?.unwrap_or(RawBsonRef::Null))?;
@@ -174,12 +144,8 @@ fn write_update(out: &mut String, update: &RawDocument, mode: JsonMode) -> Resul
     Ok(())
 }
 
-/// Appends a document as a JSON object; text that is no UTF-8 as [`readable`] has it.
+/// Appends a document as a JSON object.
 pub fn write_document(out: &mut String, document: &RawDocument, mode: JsonMode) -> Result<(), Error> {
-    written(out, document, |out, document| write_object(out, document, mode))
-}
-
-fn write_object(out: &mut String, document: &RawDocument, mode: JsonMode) -> Result<(), Error> {
     out.push('{');
     for (index, member) in document.into_iter().enumerate() {
         let (name, value) = member?;
@@ -187,7 +153,7 @@ fn write_object(out: &mut String, document: &RawDocument, mode: JsonMode) -> Res
             out.push(',');
         }
         write_name(out, name.as_str());
-        write_any(out, value, mode)?;
+        write_value(out, value, mode)?;
     }
     out.push('}');
     Ok(())
@@ -199,25 +165,18 @@ fn write_array(out: &mut String, array: &RawArray, mode: JsonMode) -> Result<(),
         if index > 0 {
             out.push(',');
         }
-        write_any(out, value?, mode)?;
+        write_value(out, value?, mode)?;
     }
     out.push(']');
     Ok(())
 }
 
-/// Appends any BSON value as JSON; a document as [`write_document`] does.
+/// Appends any BSON value as JSON.
 pub fn write_value(out: &mut String, value: RawBsonRef<'_>, mode: JsonMode) -> Result<(), Error> {
-    match value {
-        RawBsonRef::Document(document) => write_document(out, document, mode),
-        value => write_any(out, value, mode),
-    }
-}
-
-fn write_any(out: &mut String, value: RawBsonRef<'_>, mode: JsonMode) -> Result<(), Error> {
     let canonical = mode == JsonMode::Canonical;
     let strict = mode == JsonMode::Strict;
     match value {
-        RawBsonRef::Document(document) => write_object(out, document, mode)?,
+        RawBsonRef::Document(document) => write_document(out, document, mode)?,
         RawBsonRef::Array(array) => write_array(out, array, mode)?,
         RawBsonRef::String(text) => write_text(out, text),
         RawBsonRef::Boolean(value) => out.push_str(if value { "true" } else { "false" }),
@@ -366,30 +325,6 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use super::*;
-
-    #[test]
-    fn text_that_is_no_utf8_is_written_with_replacement_characters_wherever_it_is() {
-        let stored = doc! {
-            "operationType": "insert",
-            "fullDocument": { "n": 1, "text": "a~~b", "deep": [{ "more": "~" }] },
-            "documentKey": { "_id": "~" },
-            "title": "~",
-        };
-        let mut bytes = stored.to_vec().unwrap();
-        bytes.iter_mut().filter(|byte| **byte == b'~').for_each(|byte| *byte = 0xff);
-        let event = RawDocumentBuf::from_bytes(bytes).unwrap();
-        let mut out = "before ".to_owned();
-        write_plain_event(&mut out, &event, JsonMode::Plain, None).unwrap();
-        assert_eq!(
-            out,
-            "before {\"fullDocument\":{\"n\":1,\"text\":\"a\u{fffd}\u{fffd}b\",\"deep\":[{\"more\":\"\u{fffd}\"}]},\
-             \"documentKey\":{\"_id\":\"\u{fffd}\"},\"updateDescription\":null,\"operationType\":\"insert\",\
-             \"title\":\"\u{fffd}\"}"
-        );
-        let mut out = String::new();
-        write_value(&mut out, event.get("documentKey").unwrap().unwrap(), JsonMode::Plain).unwrap();
-        assert_eq!(out, "{\"_id\":\"\u{fffd}\"}");
-    }
 
     fn raw(document: &bson::Document) -> RawDocumentBuf {
         RawDocumentBuf::try_from(document).expect("raw")

@@ -35,6 +35,7 @@ pub mod origin;
 pub mod permission;
 pub mod planner;
 pub mod protocol;
+pub mod readable;
 pub mod refusal;
 pub mod remote;
 pub mod rendezvous;

@@ -4,6 +4,8 @@
 //! compiled, and MongoDB has to evaluate it. What that covers: comparison across the types of numbers and inside of one
 //! bracket of types, `null` and what is missing, arrays and dotted paths through them.
 //!
+//! Documents have to be readable ([`crate::readable`]): text that is no UTF-8 counts as what is shown of it.
+//!
 //! Two things differ from server to server, and are not followed: from MongoDB 8.0 on `undefined`, a type that no driver
 //! writes any more, does not count as `null`; and a server gives up on a pattern that takes it too many steps.
 //!

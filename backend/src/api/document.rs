@@ -10,6 +10,7 @@ use shared::{
     event_json::{JsonMode, write_document},
     name::Namespace,
     permission::Grant,
+    readable::readable,
     refusal::{Kind, Refusal},
     request::{Head, Query},
     visibility::{Visibility, merge_into, merge_into_update},
@@ -146,7 +147,8 @@ async fn read(
         .max_time(within);
     let found = app.mongo.read(within, found.into_future()).await?.ok_or_else(no_document)?;
     let mut body = String::new();
-    write_document(&mut body, &found, mode).map_err(|_| {
+    let written = readable(&found).and_then(|found| write_document(&mut body, &found, mode));
+    written.map_err(|_| {
         tracing::error!("a document is no valid BSON");
         Refusal::new(Kind::Internal, "the document is no valid BSON")
     })?;

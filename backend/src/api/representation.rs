@@ -4,6 +4,7 @@ use bson::{Document, RawDocumentBuf};
 use http::StatusCode;
 use shared::{
     event_json::{JsonMode, write_document, write_text},
+    readable::readable,
     refusal::{Kind, Refusal},
     request::Query,
 };
@@ -110,7 +111,7 @@ impl Listing<'_> {
             if index > 0 {
                 out.push(',');
             }
-            write_document(out, item, mode)?;
+            write_document(out, &readable(item)?, mode)?;
         }
         out.push(']');
         Ok(())

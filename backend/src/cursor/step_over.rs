@@ -1,9 +1,10 @@
 //! Stepping over an event on which the pipeline fails: the events around it arrive, and it is told to whom it concerns.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
-use bson::{Document, RawDocument, RawDocumentBuf, doc};
+use bson::{Document, RawBsonRef, RawDocumentBuf, doc};
 use mongodb::error::Error;
+use shared::readable::readable;
 
 use super::{BATCH, Cursor, Progress, pipeline};
 use crate::{
@@ -227,7 +228,8 @@ impl Cursor {
             let mut cursor = self.aggregate(pipeline, 1).await?;
             let Some(first) = next(&mut cursor, self.patience()).await? else { return Ok(None) };
             let found = first.doc_slices()?.into_iter().next().transpose()?;
-            Ok(found.and_then(|found| found.as_document().map(RawDocument::to_owned)))
+            let found = found.and_then(RawBsonRef::as_document).map(readable).transpose()?;
+            Ok(found.map(Cow::into_owned))
         };
         match found.await {
             Err(error) if matches!(fault(&error), Fault::Refused(_)) => Ok(None),

@@ -2,13 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bson::{RawDocument, RawDocumentBuf, error::Error};
-use shared::{
-    event_json::readable,
-    visibility::{Judge, Verdict},
-};
+use bson::{RawDocument, RawDocumentBuf};
+use shared::visibility::{Judge, Verdict};
 
-use super::{Event, INVALID_BSON, Kind};
+use super::{Event, Kind};
 use crate::{position::Position, seal::Seal};
 
 /// So many different things that are told of one change are kept for those who are told the same: there are as many as there
@@ -34,17 +31,15 @@ impl Recorded {
 
     /// What the judge lets somebody see of it.
     pub(super) fn seen_by(&self, judge: &Judge, position: &Position, seal: &Arc<Seal>) -> Option<Arc<Event>> {
-        let kind = match self.judged(judge) {
-            Ok(verdict) => of_verdict(verdict)?,
-            // One that nobody can read takes nothing else with it. Out of view it is no news.
-            Err(_) if judge.is_filtered() => return None,
-            Err(_) => Kind::Failure { code: INVALID_BSON, of: None },
-        };
+        // What cannot be judged is not known.
+        let kind = of_verdict(judge.judge(&self.whole).unwrap_or(Verdict::Unknown))?;
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(event) = told.iter().find(|event| is_same(&event.kind, &kind)) {
             return Some(Arc::clone(event));
         }
-        self.log(&kind);
+        if let Kind::Gap = kind {
+            self.warn();
+        }
         let event = Arc::new(Event::new(kind, position.clone(), seal));
         if told.len() < KEPT {
             told.push(Arc::clone(&event));
@@ -52,26 +47,14 @@ impl Recorded {
         Some(event)
     }
 
-    fn judged(&self, judge: &Judge) -> Result<Verdict, Error> {
-        judge.judge(&self.whole).or_else(|_| judge.judge(&readable(&self.whole)?))
-    }
-
-    fn log(&self, kind: &Kind) {
+    fn warn(&self) {
         let name = |part| self.whole.get_document("ns").and_then(|namespace| namespace.get_str(part));
         let (database, collection) = (name("db").unwrap_or_default(), name("coll").unwrap_or_default());
-        match kind {
-            Kind::Gap => {
-                tracing::warn!(
-                    database,
-                    collection,
-                    "a change without its pre- or post-image: what was missed is not known"
-                );
-            }
-            Kind::Failure { code, .. } => {
-                tracing::warn!(database, collection, code, "an event is no valid BSON");
-            }
-            _ => {}
-        }
+        tracing::warn!(
+            database,
+            collection,
+            "a change without its pre- or post-image: what was missed is not known"
+        );
     }
 }
 
@@ -92,7 +75,6 @@ fn is_same(one: &Kind, other: &Kind) -> bool {
         (Kind::Leave { key: one, event: of_one }, Kind::Leave { key: other, event: of_other }) => {
             one == other && of_one == of_other
         }
-        (Kind::Failure { code: one, .. }, Kind::Failure { code: other, .. }) => one == other,
         (Kind::Gap, Kind::Gap) => true,
         _ => false,
     }

@@ -90,11 +90,6 @@ impl Judge {
         &self.concern
     }
 
-    /// Whether anything is hidden from whom it judges for by a filter.
-    pub fn is_filtered(&self) -> bool {
-        self.visible.is_some()
-    }
-
     /// The documents of an event that decide, whom it concerns; `None` where it may concern everybody. It is the same for all
     /// judges of a definition that agree in [`Self::has_view`].
     pub fn decisive<'a>(&self, event: &'a RawDocument) -> Option<[Option<&'a RawDocument>; 2]> {
