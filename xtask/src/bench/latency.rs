@@ -23,9 +23,9 @@ pub(super) struct Options {
     /// How many clients.
     #[arg(long, default_value_t = 1000)]
     clients: u32,
-    /// At how many of them it is asked when an event comes; the others read ten times a second. All, at most.
-    #[arg(long, default_value_t = 100)]
-    watched: u32,
+    /// At how many of them it is asked when an event comes; the others read ten times a second. At all, if not given.
+    #[arg(long)]
+    watched: Option<u32>,
     /// Events a second.
     #[arg(long, default_value_t = 100)]
     rate: u32,
@@ -40,8 +40,8 @@ pub(super) struct Options {
 /// Measures in rounds that alternate with those of the floor.
 pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
     let Options { clients, watched, rate, rounds, seconds } = options;
-    let load = Load { program: generator::build()?, clients, watched: watched.min(clients), rate };
-    let watched = load.watched;
+    let watched = watched.unwrap_or(clients).min(clients);
+    let load = Load { program: generator::build()?, clients, watched, rate };
     let mut ways = [Way::floor(&load, server).await?, Way::tailrace(&load, server).await?];
     let length = Duration::from_secs(seconds);
     let series = alternate(rounds, ["floor", "Tailrace"], async |way| ways[way].round(length).await).await?;
@@ -72,8 +72,8 @@ pub(super) async fn run(server: &Server, options: Options) -> Result<()> {
             "{clients} WebSockets of one stream and the driver's own change stream of the same collection in one process, \
              {rate} inserts a second, {rounds} rounds of {seconds} s. Added: from the moment at which the driver hands an event \
              out to that at which it has come to a client's socket, as the kernel stamps it; of each event the first client, \
-             the one in the middle, the last, and all, of {watched} clients. All clients get all events; the others read ten \
-             times a second, so that the clients take less of the two cores than who sends. The floor, in turn: a program that follows the driver's change stream, \
+             the one in the middle, the last, and all, of {watched} clients. All clients get all events, and those that are \
+             not watched read ten times a second. The floor, in turn: a program that follows the driver's change stream, \
              and sends each event to as many clients, one send() each, and does nothing else. Bounded is what is added to \
              the first client, over the driver's own time, and to all beyond the floor."
         ),
