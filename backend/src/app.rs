@@ -47,7 +47,8 @@ use crate::{
     watcher::{self, Scope},
 };
 
-/// How long who asks too often waits to hear it.
+/// How long who asks too often waits to hear it, at least. Who is refused together comes back together, so each waits for a time
+/// of its own, up to twice as long.
 const REFUSED_AFTER: Duration = Duration::from_millis(500);
 
 /// A node: everything that lives as long as the process.
@@ -198,7 +199,7 @@ impl App {
             Some(block) => {
                 let counted = self.rates.ask_from(block);
                 if counted.is_err() {
-                    sleep(REFUSED_AFTER).await;
+                    sleep(REFUSED_AFTER.mul_f64(rand::random_range(1.0..=2.0))).await;
                 }
                 counted
             }

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use http::{Method, StatusCode};
 use parts::backend::{Backend, Options};
 use parts::deployment::{guarded_backend, open_backend, open_worker};
@@ -231,6 +232,25 @@ async fn an_address_that_asks_too_often_is_refused_before_anything_else_is_judge
         assert_eq!(elsewhere.status, StatusCode::UNAUTHORIZED, "another address has its own rate");
         let good = || node.ask("log/_streams/all").bearer(&token::valid(&json!({})));
         until("the rate allows it again", async || node.open(good()).await.is_ok()).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_crowd_that_is_refused_together_does_not_hear_it_together() {
+    bounded(async {
+        let node = Node::guarded("rate-of-crowd", &[("upgrades-per-second-per-address", "1")]).await;
+        let asked = Instant::now();
+        let heard = join_all((0..40).map(async |_| {
+            let answer =
+                node.open(node.ask("log/_streams/all").bearer("no token")).await.expect_err("no good token");
+            (answer.status == StatusCode::TOO_MANY_REQUESTS).then(|| asked.elapsed())
+        }))
+        .await;
+        let heard: Vec<Duration> = heard.into_iter().flatten().collect();
+        assert!(heard.len() >= 30, "{} of 40 are over the rate", heard.len());
+        let (first, last) = (heard.iter().min().expect("some"), heard.iter().max().expect("some"));
+        assert!(*last - *first > Duration::from_millis(200), "all between {first:?} and {last:?}");
     })
     .await;
 }
